@@ -1,0 +1,101 @@
+# Everything people and CI run. Needs make and Python 3.11 or newer; environments are made in .venvs/ from the pins in constraints/.
+
+# The first interpreter that is new enough; name another one with `make PYTHON=/path/to/python test`.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { command -v $$p; break; }; done)
+# Where the CPU build of torch comes from when pip's own index does not offer one.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH := $(shell sed -n 's/^torch==//p' constraints/torch.txt)
+UV := 0.13.9
+# Workers of the test run, and threads of each: two cores are enough, more workers need more memory.
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+DEMO := .venvs/demo
+TEST := .venvs/test
+WHEEL := .venvs/wheel
+LOCK := .venvs/lock
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+# A lock file names every package, so pip need not resolve: older ones (23.2) look past the pin of a `name[extra]`.
+PIP_LOCKED := $(PIP_INSTALL) --no-deps --require-hashes
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(TEST)/bin/python -m pytest
+SOURCES := guardrail adapters onnx_export tests
+PACKAGING_TESTS := tests/test_packaging.py tests/test_import_weight.py tests/test_exported_members.py tests/cli
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check lint format types wheel wheel-test lock clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(DEMO)/.ready  ## watch a guarded chain stop streamed answers: offline, on the CPU, without torch
+	@$(DEMO)/bin/guardrail demo
+
+test: $(TEST)/.ready  ## all tests; what CI runs
+	$(PYTEST) -n $(JOBS) --dist worksteal -m "not campaign" $(PYTEST_ARGS)
+
+test-fast: $(TEST)/.ready  ## the tests that take under a minute together
+	$(PYTEST) -n $(JOBS) --dist worksteal -m "not slow and not campaign" $(PYTEST_ARGS)
+
+check: lint types test wheel-test  ## everything a change must pass
+
+lint: $(TEST)/.ready  ## formatting and lint rules
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/ruff check .
+
+format: $(TEST)/.ready  ## rewrite the sources in the one format
+	$(TEST)/bin/ruff check --fix .
+	$(TEST)/bin/ruff format .
+
+types: $(TEST)/.ready  ## types, strictly
+	$(TEST)/bin/mypy --explicit-package-bases $(SOURCES)
+
+wheel: $(TEST)/.ready  ## build dist/*.whl
+	rm -rf build dist
+	$(TEST)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+# The sources must not be seen here: -P and another working directory keep them off sys.path.
+wheel-test: wheel  ## install the wheel alone in a clean environment, run the demo and the packaging tests there
+	rm -rf $(WHEEL)
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python $(PIP_LOCKED) -r constraints/demo.txt
+	$(WHEEL)/bin/python $(PIP_INSTALL) --no-deps dist/*.whl
+	$(WHEEL)/bin/python -m pip check --disable-pip-version-check
+	cd $(WHEEL) && bin/guardrail demo --pace 0
+	$(WHEEL)/bin/python $(PIP_LOCKED) -r constraints/wheel-test.txt
+	$(WHEEL)/bin/python -P -m pytest --noconftest $(PACKAGING_TESTS)
+
+lock: $(LOCK)/.ready  ## write the pins in constraints/ anew
+	$(LOCK)/bin/python tools/lock.py $(LOCK_ARGS)
+
+clean:  ## remove environments, builds and caches
+	rm -rf .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(DEMO)/.ready: constraints/demo.txt pyproject.toml
+	$(call fresh,$(DEMO))
+	$(DEMO)/bin/python $(PIP_LOCKED) -r constraints/demo.txt
+	$(DEMO)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# torch: first whatever CPU build the configured index has (an offline mirror, say), then the one of TORCH_INDEX.
+$(TEST)/.ready: constraints/test.txt constraints/torch.txt pyproject.toml
+	$(call fresh,$(TEST))
+	$(TEST)/bin/python $(PIP_LOCKED) -r constraints/test.txt
+	@$(TEST)/bin/python $(PIP_INSTALL) torch==$(TORCH)+cpu 2>/dev/null || { \
+		echo "torch: no CPU build on pip's index, trying $(TORCH_INDEX)"; \
+		$(TEST)/bin/python $(PIP_INSTALL) --retries 1 --extra-index-url $(TORCH_INDEX) -r constraints/torch.txt; }
+	$(TEST)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(LOCK)/.ready: Makefile
+	$(call fresh,$(LOCK))
+	$(LOCK)/bin/python $(PIP_INSTALL) uv==$(UV)
+	@touch $@
+
+# A half-made environment is never trusted: it is thrown away, and only a finished one is stamped.
+define fresh
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Install one, or name it: make PYTHON=/path/to/python ..." >&2; exit 1; }
+	@echo "making $(1) with $$($(PYTHON) --version)"
+	@rm -rf $(1) && $(PYTHON) -m venv $(1)
+endef

@@ -1,0 +1,146 @@
+"""Translates LangChain messages into the guard's, and whatever a chain passes on into messages."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    convert_to_messages,
+)
+from langchain_core.prompt_values import PromptValue
+
+from guardrail.conversation import Message, Role, ToolCall
+from guardrail.errors import ConversationError
+
+_ROLES: tuple[tuple[type[BaseMessage], Role], ...] = (
+    (SystemMessage, Role.SYSTEM),
+    (HumanMessage, Role.USER),
+    (AIMessage, Role.ASSISTANT),
+    (ToolMessage, Role.TOOL),
+    (FunctionMessage, Role.TOOL),
+)
+_CHAT_ROLES = {
+    "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
+    "user": Role.USER,
+    "human": Role.USER,
+    "assistant": Role.ASSISTANT,
+    "ai": Role.ASSISTANT,
+    "tool": Role.TOOL,
+    "function": Role.TOOL,
+}
+_CALL_BLOCKS = {"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "input_json_delta", "function_call"}
+"""Blocks that repeat what stands in `tool_calls`."""
+
+THINKING_BLOCKS = {"reasoning", "thinking", "reasoning_content"}
+"""Blocks whose text is reasoning, in the spellings of the providers."""
+
+TEXT_KEYS = ("text", "thinking", "reasoning", "refusal")
+NESTED_KEYS = ("summary", "content", "reasoning_content")
+"""Where a block keeps its text: directly, or in parts below these keys."""
+
+
+def to_guard_messages(messages: Iterable[BaseMessage]) -> tuple[Message, ...]:
+    """Return the guard's form of a conversation.
+
+    Raises:
+        ConversationError: a kind of message that has no place in a conversation.
+    """
+    return tuple(_to_guard_message(message) for message in messages)
+
+
+def chain_messages(value: object) -> list[BaseMessage]:
+    """Return the messages in what a chain passes to a chat model: text, a prompt value, messages or their short forms.
+
+    Raises:
+        ConversationError: it is none of these.
+    """
+    if isinstance(value, str):
+        return [HumanMessage(value)]
+    if isinstance(value, PromptValue):
+        return value.to_messages()
+    if isinstance(value, BaseMessage):
+        return [value]
+    if isinstance(value, Sequence):
+        return convert_to_messages(value)
+    raise ConversationError(
+        f"a guard cannot read {type(value).__name__} as a prompt", hint="pass text, a prompt value or messages"
+    )
+
+
+def nested_texts(block: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the (key, part) pairs below a block that hold text of their own."""
+    found = []
+    for key in NESTED_KEYS:
+        value = block.get(key)
+        parts = [value] if isinstance(value, Mapping) else value if isinstance(value, list) else []
+        found += [(key, part) for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
+    return found
+
+
+def text_key(block: Mapping[str, Any]) -> str | None:
+    """Return the key under which a block keeps text; None when there is none."""
+    return next((key for key in TEXT_KEYS if isinstance(block.get(key), str) and block[key]), None)
+
+
+def is_thinking(block: Mapping[str, Any]) -> bool:
+    """Whether a block's text is reasoning."""
+    return block.get("type") in THINKING_BLOCKS or text_key(block) in THINKING_BLOCKS
+
+
+def _to_guard_message(message: BaseMessage) -> Message:
+    texts, thoughts, unreadable = _read_content(message.content)
+    if not isinstance(message, AIMessage):
+        return Message(_role(message), "\n".join([*thoughts, *texts]), unreadable=unreadable)
+    kept = message.additional_kwargs.get("reasoning_content")
+    if isinstance(kept, str):
+        thoughts.append(kept)
+    return Message(Role.ASSISTANT, "".join(texts), "".join(thoughts) or None, _tool_calls(message), unreadable)
+
+
+def _role(message: BaseMessage) -> Role:
+    if isinstance(message, ChatMessage):
+        # A role of the application's own is somebody who speaks to the assistant, so it is judged as a user.
+        return _CHAT_ROLES.get(message.role.lower(), Role.USER)
+    for kind, role in _ROLES:
+        if isinstance(message, kind):
+            return role
+    raise ConversationError(f"{type(message).__name__} has no place in a conversation")
+
+
+def _read_content(content: str | list[Any]) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """Return texts, reasoning, and kinds of blocks that cannot be read."""
+    if isinstance(content, str):
+        return [content], [], ()
+    texts: list[str] = []
+    thoughts: list[str] = []
+    unreadable: list[str] = []
+    for block in content:
+        if isinstance(block, str):
+            texts.append(block)
+            continue
+        found = _block_texts(block)
+        (thoughts if is_thinking(block) else texts).extend(found)
+        kind = str(block.get("type", "unknown"))
+        if not found and kind not in {"text", *THINKING_BLOCKS, *_CALL_BLOCKS}:
+            unreadable.append(kind)
+    return texts, thoughts, tuple(unreadable)
+
+
+def _block_texts(block: Mapping[str, Any]) -> list[str]:
+    key = text_key(block)
+    own = [str(block[key])] if key else []
+    return own + [str(part["text"]) for _, part in nested_texts(block)]
+
+
+def _tool_calls(message: AIMessage) -> tuple[ToolCall, ...]:
+    good = [ToolCall(call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls]
+    bad = [ToolCall(call["name"] or "", call["args"] or "") for call in message.invalid_tool_calls]
+    return (*good, *bad)

@@ -1,0 +1,76 @@
+"""Token-level moderation of prompts and streamed answers with Qwen3Guard-Stream models, on a CPU, without torch.
+
+from guardrail import Guard
+
+guard = Guard.default()
+decision = guard.check_prompt("How do I bake bread?")
+"""
+
+from guardrail.conversation import Message, Role, ToolCall
+from guardrail.decision import Decision, Direction, Failure, Identity, Reason
+from guardrail.encoding import GuardTokenizer
+from guardrail.errors import (
+    CheckpointError,
+    ConfigurationError,
+    ContentStopped,
+    ContextOverflow,
+    ConversationError,
+    EngineError,
+    EngineOverloaded,
+    EngineTimeout,
+    GuardError,
+    InvalidLogits,
+    MissingExtra,
+    PolicyError,
+    RecordError,
+    StreamClosed,
+    StreamError,
+    UnparsableVerdict,
+)
+from guardrail.guard import Guard
+from guardrail.policy import Action, OnStop, Policy, Reading, ReleaseMode, Rules
+from guardrail.policy_file import load_policy
+from guardrail.stream import Stream
+from guardrail.taxonomy import Category, RiskLevel
+from guardrail.verdict import TokenVerdict, Verdict
+
+__all__ = [
+    "Action",
+    "Category",
+    "CheckpointError",
+    "ConfigurationError",
+    "ContentStopped",
+    "ContextOverflow",
+    "ConversationError",
+    "Decision",
+    "Direction",
+    "EngineError",
+    "EngineOverloaded",
+    "EngineTimeout",
+    "Failure",
+    "Guard",
+    "GuardError",
+    "GuardTokenizer",
+    "Identity",
+    "InvalidLogits",
+    "Message",
+    "MissingExtra",
+    "OnStop",
+    "Policy",
+    "PolicyError",
+    "Reading",
+    "Reason",
+    "RecordError",
+    "ReleaseMode",
+    "RiskLevel",
+    "Role",
+    "Rules",
+    "Stream",
+    "StreamClosed",
+    "StreamError",
+    "TokenVerdict",
+    "ToolCall",
+    "UnparsableVerdict",
+    "Verdict",
+    "load_policy",
+]

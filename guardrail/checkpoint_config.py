@@ -1,0 +1,206 @@
+"""Sizes and labels of a guard model, from and to the published config.json, and the names of its tensors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from guardrail.errors import CheckpointError
+from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, LabelSet, RiskLevel, category_name, checkpoint_name
+
+ARCHITECTURE = "Qwen3ForGuardModel"
+
+_SIZES = {
+    "hidden_size": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "n_kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "intermediate_size": "intermediate_size",
+    "vocab_size": "vocab_size",
+    "guard_inner_size": "guard_inner_size",
+    "max_context": "max_position_embeddings",
+}
+"""Our field -> the published key; all are positive integers and must be present."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """Sizes and labels; every number is read from config.json, none is assumed.
+
+    Attributes:
+        hidden_size: width of the residual stream.
+        n_layers: decoder layers.
+        n_heads: query heads.
+        n_kv_heads: key and value heads; divides `n_heads`.
+        head_dim: size of one head; need not be hidden_size / n_heads.
+        intermediate_size: width of the MLP.
+        vocab_size: rows of the embedding.
+        guard_inner_size: width of the two head paths.
+        max_context: most positions.
+        rms_norm_eps: epsilon of every RMSNorm.
+        rope_theta: base of the rotary positions.
+        tie_word_embeddings: whether a language-model head would share the embedding.
+        prompt_labels: meaning of the query heads.
+        response_labels: meaning of the response heads.
+        eos_token_id: id of the end of text, if the config names one.
+    """
+
+    hidden_size: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    guard_inner_size: int
+    max_context: int
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 1e6
+    tie_word_embeddings: bool = True
+    prompt_labels: LabelSet = PROMPT_LABELS
+    response_labels: LabelSet = RESPONSE_LABELS
+    eos_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_heads % self.n_kv_heads or self.head_dim % 2:
+            raise CheckpointError(
+                f"{self.n_heads} heads cannot share {self.n_kv_heads} key heads, or head_dim {self.head_dim} is odd"
+            )
+
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any]) -> Self:
+        """Read a published config.json, in any of the spellings that transformers versions write.
+
+        Raises:
+            CheckpointError: a foreign architecture, an unsupported feature, a missing or impossible value.
+        """
+        if ARCHITECTURE not in (config.get("architectures") or ()):
+            raise CheckpointError(
+                f"architectures is {config.get('architectures')}, expected [{ARCHITECTURE!r}]",
+                hint="only Qwen3Guard-Stream checkpoints carry the four heads",
+            )
+        _refuse_unsupported(config)
+        sizes = {field: _positive(config, key) for field, key in _SIZES.items()}
+        return cls(
+            **sizes,
+            rms_norm_eps=_number(config, "rms_norm_eps", 1e-6),
+            rope_theta=_rope_theta(config),
+            tie_word_embeddings=bool(config.get("tie_word_embeddings", True)),
+            prompt_labels=_labels(config, "query", "num_query_risk_level", "num_query_category"),
+            response_labels=_labels(config, "response", "num_risk_level", "num_category"),
+            eos_token_id=config.get("eos_token_id") if isinstance(config.get("eos_token_id"), int) else None,
+        )
+
+    def to_json(self, dtype: str) -> dict[str, Any]:
+        """Return the published config.json; `dtype` is that of the tensors ("bf16", "f16", "f32")."""
+        torch_dtype = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}[dtype]
+        config: dict[str, Any] = {
+            "architectures": [ARCHITECTURE],
+            "model_type": "qwen3",
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "hidden_act": "silu",
+            "initializer_range": 0.02,
+            **{key: getattr(self, field) for field, key in _SIZES.items()},
+            "rms_norm_eps": self.rms_norm_eps,
+            "rope_scaling": None,
+            "rope_theta": self.rope_theta,
+            "sliding_window": None,
+            "use_sliding_window": False,
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "torch_dtype": torch_dtype,
+            "num_risk_level": len(self.response_labels.risks),
+            "num_category": len(self.response_labels.categories),
+            "num_query_risk_level": len(self.prompt_labels.risks),
+            "num_query_category": len(self.prompt_labels.categories),
+        }
+        for role, labels in (("response", self.response_labels), ("query", self.prompt_labels)):
+            config[f"{role}_risk_level_map"] = {str(i): risk.value for i, risk in enumerate(labels.risks)}
+            config[f"{role}_category_map"] = {str(i): checkpoint_name(c) for i, c in enumerate(labels.categories)}
+        return config if self.eos_token_id is None else {**config, "eos_token_id": self.eos_token_id}
+
+
+def tensor_shapes(config: GuardConfig) -> dict[str, tuple[int, ...]]:
+    """Return every tensor of a checkpoint, in order, with its shape: the one table used to read and to write."""
+    hidden, inner, wide = config.hidden_size, config.guard_inner_size, config.intermediate_size
+    queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config.vocab_size, hidden)}
+    for i in range(config.n_layers):
+        layer = {
+            "self_attn.q_proj": (queries, hidden),
+            "self_attn.k_proj": (keys, hidden),
+            "self_attn.v_proj": (keys, hidden),
+            "self_attn.o_proj": (hidden, queries),
+            "self_attn.q_norm": (config.head_dim,),
+            "self_attn.k_norm": (config.head_dim,),
+            "mlp.gate_proj": (wide, hidden),
+            "mlp.up_proj": (wide, hidden),
+            "mlp.down_proj": (hidden, wide),
+            "input_layernorm": (hidden,),
+            "post_attention_layernorm": (hidden,),
+        }
+        shapes |= {f"model.layers.{i}.{name}.weight": shape for name, shape in layer.items()}
+    shapes["model.norm.weight"] = (hidden,)
+    for prefix, middle, labels in (("", "", config.response_labels), ("query_", "query_", config.prompt_labels)):
+        shapes |= {
+            f"{prefix}risk_level_category_pre.weight": (inner, hidden),
+            f"{prefix}risk_level_category_layernorm.weight": (inner,),
+            f"{middle}risk_level_head.weight": (len(labels.risks), inner),
+            f"{middle}category_head.weight": (len(labels.categories), inner),
+        }
+    return shapes
+
+
+def _refuse_unsupported(config: Mapping[str, Any]) -> None:
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    rope_type = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, Mapping) else "?"
+    if rope_type != "default":
+        raise CheckpointError(f"rope type {rope_type!r} is not supported")
+    if config.get("attention_bias"):
+        raise CheckpointError("attention_bias is not supported")
+    if config.get("hidden_act", "silu") != "silu":
+        raise CheckpointError(f"hidden_act {config.get('hidden_act')!r} is not supported; expected 'silu'")
+    sliding = "sliding_attention" in (config.get("layer_types") or ())
+    if config.get("use_sliding_window") or sliding:
+        raise CheckpointError("sliding-window attention is not supported")
+
+
+def _positive(config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise CheckpointError(f"config.json: {key} must be a positive integer, not {value!r}")
+    return value
+
+
+def _number(config: Mapping[str, Any], key: str, default: float) -> float:
+    value = config.get(key, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+        raise CheckpointError(f"config.json: {key} must be a positive number, not {value!r}")
+    return float(value)
+
+
+def _rope_theta(config: Mapping[str, Any]) -> float:
+    nested = config.get("rope_parameters") or config.get("rope_scaling")
+    if isinstance(nested, Mapping) and "rope_theta" in nested:
+        return _number(nested, "rope_theta", 1e6)
+    return _number(config, "rope_theta", 1e6)
+
+
+def _labels(config: Mapping[str, Any], role: str, risk_count: str, category_count: str) -> LabelSet:
+    risks = _label_map(config, f"{role}_risk_level_map", risk_count)
+    categories = _label_map(config, f"{role}_category_map", category_count)
+    try:
+        return LabelSet(tuple(RiskLevel(name) for name in risks), tuple(category_name(name) for name in categories))
+    except ValueError as error:
+        raise CheckpointError(f"config.json: wrong {role} label maps: {error}") from error
+
+
+def _label_map(config: Mapping[str, Any], key: str, count_key: str) -> list[str]:
+    labels = config.get(key)
+    if not isinstance(labels, Mapping) or not all(isinstance(name, str) for name in labels.values()):
+        raise CheckpointError(f"config.json: {key} must map indices to names")
+    if sorted(labels, key=str) != sorted(str(i) for i in range(len(labels))):
+        raise CheckpointError(f"config.json: the keys of {key} must be 0 to {len(labels) - 1}")
+    if config.get(count_key, len(labels)) != len(labels):
+        raise CheckpointError(f"config.json: {key} has {len(labels)} labels, {count_key} says {config[count_key]}")
+    return [labels[str(i)] for i in range(len(labels))]

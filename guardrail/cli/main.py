@@ -1,0 +1,89 @@
+"""The entry point `guardrail`: registers the commands and turns errors into one line and an exit code."""
+
+import importlib.metadata
+import os
+import sys
+
+from cyclopts import App, CycloptsError, Parameter
+
+from guardrail.cli.exits import EXIT_CODES, Exit
+from guardrail.errors import ContentStopped, EngineError, GuardError
+
+DESCRIPTION = """\
+Judge prompts and streamed answers with a safety model, token by token, on this machine.
+
+```sh
+guardrail check "How do I bake bread?"
+guardrail check --prompt "Who are you?" "I am a baker."
+cat answer.txt | guardrail stream
+guardrail demo
+```
+
+`check` and `stream` use the small embedded model unless `--model` names another one.
+"""
+
+app = App(
+    name="guardrail",
+    help=DESCRIPTION,
+    help_format="markdown",
+    help_epilogue=EXIT_CODES,
+    version=lambda: importlib.metadata.version("guardrail-stream"),
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+train = App(name="train", help="Train a guard model; each stage is set up by a TOML file.")
+app.command(train)
+
+# Named, not imported: `guardrail --help` stays quick, and a command loads only what it runs.
+_COMMANDS = {
+    "check": ("guardrail.cli.check:check", "Judge one text: a prompt, or an answer to one."),
+    "stream": ("guardrail.cli.stream:stream", "Pass an answer from stdin to stdout until its first risky token."),
+    "demo": ("guardrail.cli.demo:demo", "Watch a guarded LangChain chain stop streamed answers."),
+    "export": ("guardrail.cli.export:export", "Export a checkpoint to ONNX."),
+    "verify": ("guardrail.cli.export:verify", "Compare an exported model with the torch network."),
+    "evaluate": ("guardrail.cli.evaluate:evaluate", "Measure a model on labelled files."),
+}
+for name, (target, summary) in _COMMANDS.items():
+    app.command(target, name=name, help=summary)
+train.command("guardrail.cli.train:tokenizer", name="tokenizer", help="Train a tokenizer with Qwen3's rules.")
+train.command("guardrail.cli.train:pretrain", name="pretrain", help="Train the backbone as a language model.")
+train.command("guardrail.cli.train:sft", name="sft", help="Train the four heads on labelled text.")
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; return its exit code. What users can cause ends in one line on stderr, never in a traceback."""
+    try:
+        result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _fail(Exit.USAGE, error, "see guardrail --help")
+    except EngineError as error:
+        return _fail(Exit.ENGINE, error)
+    except ContentStopped as stop:
+        return _fail(Exit.STOPPED, stop)
+    except BrokenPipeError:
+        _forget_stdout()
+        return Exit.BROKEN_PIPE
+    except (GuardError, OSError) as error:
+        return _fail(Exit.USAGE, error)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    return result if isinstance(result, int) else Exit.OK
+
+
+def _fail(code: Exit, error: Exception, hint: str = "") -> int:
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    print(f"guardrail: {text}{f' ({hint})' if hint else ''}", file=sys.stderr)
+    return code
+
+
+def _forget_stdout() -> None:
+    """Point stdout at nothing: the interpreter's last flush would fail again, with a message."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

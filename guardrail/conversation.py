@@ -1,0 +1,212 @@
+"""Messages, and their rendering with the Qwen3 chat template as control, scaffold and content segments.
+
+Control segments are single special tokens; scaffold is the template's own text; content is what people, models and
+tools wrote. Only control segments may become special tokens, so `<|im_end|>` or `<think>` inside content stays text.
+Scaffold and content that touch are encoded together, which gives the ids of the template's whole text.
+Source: the Qwen3 chat template; `enable_thinking` false gives the empty think block.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Literal
+
+from guardrail.errors import ConversationError
+
+
+class Role(StrEnum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the assistant made.
+
+    Attributes:
+        name: the tool's name.
+        arguments: JSON text, as the model wrote it.
+    """
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation.
+
+    Attributes:
+        role: who speaks.
+        content: the text; for a tool, its result.
+        reasoning: the assistant's thinking, kept apart from the answer; None when there is none.
+        tool_calls: calls made in an assistant turn.
+        unreadable: kinds of parts that the guard cannot read, such as "image_url".
+    """
+
+    role: Role
+    content: str
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a rendered conversation; a control segment is exactly one special token, by name."""
+
+    text: str
+    kind: Literal["control", "scaffold", "content"]
+
+
+Conversation = str | Sequence[Message | Mapping[str, Any]]
+"""What callers may pass: one user message as text, or messages as objects or OpenAI-style dicts."""
+
+
+def to_messages(conversation: Conversation) -> tuple[Message, ...]:
+    """Return messages from text, `Message` objects or OpenAI-style dicts.
+
+    Raises:
+        ConversationError: an unknown role, or content that is neither text nor a list of parts.
+    """
+    if isinstance(conversation, str):
+        return (Message(Role.USER, conversation),)
+    return tuple(m if isinstance(m, Message) else _from_mapping(m) for m in conversation)
+
+
+def _from_mapping(message: Mapping[str, Any]) -> Message:
+    if not isinstance(message, Mapping):
+        raise ConversationError(f"a message must be a Message or a mapping, not {type(message).__name__}")
+    role = message.get("role")
+    if not isinstance(role, str) or role not in {r.value for r in Role}:
+        raise ConversationError(f"unknown role {role!r}", hint=f"use one of {', '.join(Role)}")
+    content, unreadable = _read_content(message.get("content"))
+    calls = tuple(_from_call(call) for call in message.get("tool_calls") or ())
+    return Message(Role(role), content, message.get("reasoning_content"), calls, unreadable)
+
+
+def _read_content(content: Any) -> tuple[str, tuple[str, ...]]:
+    if content is None:
+        return "", ()
+    if isinstance(content, str):
+        return content, ()
+    if not isinstance(content, Sequence):
+        raise ConversationError(f"content must be text or a list of parts, not {type(content).__name__}")
+    texts, unreadable = [], []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        else:
+            unreadable.append(str(part.get("type", "unknown")) if isinstance(part, Mapping) else "unknown")
+    return "\n".join(texts), tuple(unreadable)
+
+
+def _from_call(call: Any) -> ToolCall:
+    function = call.get("function", call) if isinstance(call, Mapping) else {}
+    name, arguments = function.get("name"), function.get("arguments", "{}")
+    if not isinstance(name, str) or not isinstance(arguments, str):
+        raise ConversationError("a tool call needs a name and arguments as JSON text")
+    return ToolCall(name, arguments)
+
+
+_OPEN, _CLOSE = Segment("<|im_start|>", "control"), Segment("<|im_end|>", "control")
+_THINK, _END_THINK = Segment("<think>", "control"), Segment("</think>", "control")
+_TOOL_RESPONSE, _END_TOOL_RESPONSE = Segment("<tool_response>", "control"), Segment("</tool_response>", "control")
+_TOOL_CALL, _END_TOOL_CALL = Segment("<tool_call>", "control"), Segment("</tool_call>", "control")
+_NEWLINE = Segment("\n", "scaffold")
+
+ANSWER_HEADER = (_OPEN, Segment("assistant\n", "scaffold"))
+"""Opens the assistant turn under judgement."""
+
+EMPTY_THINKING = (_THINK, Segment("\n\n", "scaffold"), _END_THINK, Segment("\n\n", "scaffold"))
+"""Stands before an answer without reasoning."""
+
+BEGIN_THINKING = (_THINK, _NEWLINE)
+END_THINKING = (_NEWLINE, _END_THINK, Segment("\n\n", "scaffold"))
+
+CONTROL_TOKENS = frozenset(
+    s.text for s in (_OPEN, _CLOSE, _THINK, _END_THINK, _TOOL_RESPONSE, _END_TOOL_RESPONSE, _TOOL_CALL, _END_TOOL_CALL)
+)
+"""Special tokens a tokenizer must know to render conversations."""
+
+
+def judged_prompts(messages: Sequence[Message]) -> list[tuple[Message, ...]]:
+    """Return one conversation for each turn that a prompt check must judge; each ends with that turn.
+
+    The judged turn is the last user message; when tool results stand last, each of them is judged in its own
+    rendering, beside none of its neighbours.
+
+    Raises:
+        ConversationError: there is no user or tool message.
+    """
+    end = next((i for i in range(len(messages), 0, -1) if messages[i - 1].role in (Role.USER, Role.TOOL)), 0)
+    if not end:
+        raise ConversationError("no user or tool message to judge", hint="a prompt check needs one")
+    start = end - 1
+    while messages[end - 1].role is Role.TOOL and start and messages[start - 1].role is Role.TOOL:
+        start -= 1
+    return [(*messages[:start], message) for message in messages[start:end]]
+
+
+def render(messages: Sequence[Message]) -> list[Segment]:
+    """Render whole turns, each closed by `<|im_end|>` and a newline, as the Qwen3 template does."""
+    last_query = max((i for i, m in enumerate(messages) if m.role is Role.USER), default=-1)
+    segments: list[Segment] = []
+    for i, message in enumerate(messages):
+        if message.role is Role.TOOL:
+            opens = i == 0 or messages[i - 1].role is not Role.TOOL
+            closes = i + 1 == len(messages) or messages[i + 1].role is not Role.TOOL
+            segments += _render_tool(message, opens=opens, closes=closes)
+        elif message.role is Role.ASSISTANT:
+            segments += _render_assistant(message, keeps_reasoning=i > last_query)
+        else:
+            segments += _turn(message.role, Segment(message.content, "content"))
+    return segments
+
+
+def render_prompt(messages: Sequence[Message]) -> list[Segment]:
+    """Render up to and including the `<|im_end|>` that closes the last turn: where the query heads are read."""
+    return render(messages)[:-1]
+
+
+def _turn(role: Role, *body: Segment) -> list[Segment]:
+    return [_OPEN, Segment(f"{role.value}\n", "scaffold"), *body, _CLOSE, _NEWLINE]
+
+
+def _render_tool(message: Message, *, opens: bool, closes: bool) -> list[Segment]:
+    head = [_OPEN, Segment("user\n", "scaffold")] if opens else [_NEWLINE]
+    tail = [_CLOSE, _NEWLINE] if closes else []
+    return [*head, _TOOL_RESPONSE, _NEWLINE, Segment(message.content, "content"), _NEWLINE, _END_TOOL_RESPONSE, *tail]
+
+
+def _render_assistant(message: Message, *, keeps_reasoning: bool) -> list[Segment]:
+    message = _split_inline_reasoning(message)
+    body = [Segment(message.content, "content")]
+    if keeps_reasoning and message.reasoning:
+        thinking = Segment(message.reasoning.strip("\n"), "content")
+        body = [*BEGIN_THINKING, thinking, *END_THINKING, Segment(message.content.lstrip("\n"), "content")]
+    for i, call in enumerate(message.tool_calls):
+        if i or message.content:
+            body.append(_NEWLINE)
+        body += render_tool_call(call)
+    return _turn(Role.ASSISTANT, *body)
+
+
+def render_tool_call(call: ToolCall) -> list[Segment]:
+    """Render one tool call; the JSON between the tags is content."""
+    text = f'{{"name": "{call.name}", "arguments": {call.arguments}}}'
+    return [_TOOL_CALL, _NEWLINE, Segment(text, "content"), _NEWLINE, _END_TOOL_CALL]
+
+
+def _split_inline_reasoning(message: Message) -> Message:
+    """Move history's text before `</think>` into the reasoning, as the template does."""
+    if message.reasoning is not None or "</think>" not in message.content:
+        return message
+    thinking = message.content.split("</think>")[0].rstrip("\n").split("<think>")[-1].lstrip("\n")
+    return replace(message, reasoning=thinking, content=message.content.split("</think>")[-1].lstrip("\n"))

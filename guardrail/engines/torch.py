@@ -1,0 +1,134 @@
+"""The torch engine: the reference. Slow, plain, float32 on a CPU, or on a GPU by `device`."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from guardrail.checkpoint import Checkpoint
+from guardrail.checkpoint_config import GuardConfig
+from guardrail.engines.base import Feed, Logits, ModelInfo, Session, check_feeds
+from guardrail.errors import EngineError
+
+from guardrail.network import GuardNetwork, GuardOutput, KVCache  # isort: skip  # names the extra when torch is missing
+
+import torch  # isort: skip
+
+
+class TorchSession:
+    """The cache of one conversation: one caller at a time.
+
+    Attributes:
+        cache: keys and values.
+        is_closed: whether the cache is gone.
+    """
+
+    def __init__(self, engine: "TorchEngine", n_layers: int) -> None:
+        self.engine = engine
+        self.cache = KVCache(n_layers)
+        self.is_closed = False
+
+    @property
+    def length(self) -> int:
+        """Tokens held."""
+        return self.cache.length
+
+    def rollback(self, length: int) -> None:
+        """Forget what follows the first `length` tokens."""
+        self.cache.crop(length)
+
+    def close(self) -> None:
+        """Free the cache; closing twice is harmless."""
+        self.is_closed = True
+        self.cache.reset()
+
+
+class TorchEngine:
+    """Runs a `GuardNetwork`. Safe for many threads: steps take turns."""
+
+    def __init__(self, network: GuardNetwork, *, name: str = "network", sha256: str = "", device: str = "cpu") -> None:
+        """Take a network.
+
+        Args:
+            network: put on the device and into evaluation mode.
+            name: of the model in records.
+            sha256: hash of its weights; empty computes it.
+            device: torch device.
+        """
+        self._network = network.to(device).eval()
+        self._device = device
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._is_closed = False
+        self.config: GuardConfig = network.config
+        self._info = ModelInfo(
+            name, sha256 or _hash(network), "torch", "fp32", self.config.max_context,
+            prompt_labels=self.config.prompt_labels, response_labels=self.config.response_labels,
+        )  # fmt: skip
+
+    @classmethod
+    def from_checkpoint(cls, folder: str | Path, *, name: str | None = None, device: str = "cpu") -> Self:
+        """Load a checkpoint folder.
+
+        Raises:
+            CheckpointError: as `Checkpoint.open`.
+        """
+        sha256 = Checkpoint.open(folder).sha256()
+        network = GuardNetwork.from_checkpoint(folder)
+        return cls(network, name=name or Path(folder).resolve().name, sha256=sha256, device=device)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Identity and limits of the model."""
+        return self._info
+
+    def open(self) -> TorchSession:
+        """Start an empty session."""
+        return TorchSession(self, self.config.n_layers)
+
+    def step(self, feeds: Sequence[Feed]) -> list[Logits]:
+        """Append each feed's ids to its session and return their logits; see `Engine.step`."""
+        if self._is_closed or os.getpid() != self._pid:
+            reason = "closed" if self._is_closed else "loaded before a fork; load it in each process"
+            raise EngineError(f"the engine was {reason}")
+        sessions = [self._own(feed.session) for feed in feeds]
+        check_feeds(feeds, self.config.max_context, self.config.vocab_size)
+        lengths = [session.length for session in sessions]
+        try:
+            return [self._feed(session, feed.ids) for session, feed in zip(sessions, feeds, strict=True)]
+        except BaseException as error:
+            for session, length in zip(sessions, lengths, strict=True):
+                session.cache.crop(length)
+            if isinstance(error, RuntimeError):  # what torch raises
+                raise EngineError(f"torch failed: {type(error).__name__}") from error
+            raise
+
+    def close(self) -> None:
+        """Refuse further steps."""
+        self._is_closed = True
+
+    def _own(self, session: Session) -> TorchSession:
+        if not isinstance(session, TorchSession) or session.engine is not self:
+            raise EngineError("the session belongs to another engine")
+        if session.is_closed:
+            raise EngineError("the session is closed")
+        return session
+
+    def _feed(self, session: TorchSession, ids: Sequence[int]) -> Logits:
+        with self._lock, torch.inference_mode():
+            return _to_logits(self._network(torch.tensor([list(ids)], device=self._device), session.cache))
+
+
+def _to_logits(output: GuardOutput) -> Logits:
+    query_risk, query_category = output.query_risk_level_logits, output.query_category_logits
+    arrays = (query_risk, query_category, output.risk_level_logits, output.category_logits)
+    return Logits(*(array[0].float().cpu().numpy() for array in arrays))
+
+
+def _hash(network: GuardNetwork) -> str:
+    digest = hashlib.sha256()
+    for name, parameter in network.named_parameters():
+        digest.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()

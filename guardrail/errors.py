@@ -1,0 +1,101 @@
+"""The exception tree. A failure is never a verdict, and `except GuardError` can never swallow a stop.
+
+Messages hold ids, offsets and lengths, never user text.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from guardrail.decision import Decision
+
+
+class GuardError(Exception):
+    """Everything that failed.
+
+    Attributes:
+        hint: what the reader can do about it; may be empty.
+        retryable: whether the same call may succeed later.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{message} ({hint})" if hint else message)
+        self.hint = hint
+
+
+class ConfigurationError(GuardError):
+    """Something was set up or called with values that cannot work."""
+
+
+class PolicyError(ConfigurationError):
+    """A policy has an unknown key or an impossible value."""
+
+
+class CheckpointError(ConfigurationError):
+    """A checkpoint or exported folder is missing, truncated, foreign or contradicts itself."""
+
+
+class ConversationError(ConfigurationError):
+    """Messages cannot be rendered or hold nothing to judge."""
+
+
+class MissingExtra(ConfigurationError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed", hint=f'pip install "guardrail-stream[{extra}]"')
+
+
+class EngineError(GuardError):
+    """The model did not produce usable logits."""
+
+
+class EngineTimeout(EngineError):
+    """The engine did not answer in time."""
+
+    retryable = True
+
+
+class EngineOverloaded(EngineError):
+    """The engine's queue is full."""
+
+    retryable = True
+
+
+class ContextOverflow(EngineError):
+    """A session would grow beyond the model's context."""
+
+
+class InvalidLogits(EngineError):
+    """The engine answered with NaN, infinities or arrays of the wrong shape."""
+
+
+class UnparsableVerdict(EngineError):
+    """A generative guard's answer does not follow its format."""
+
+
+class StreamError(GuardError):
+    """A stream was used in a way that is always the caller's bug."""
+
+
+class StreamClosed(StreamError):
+    """Text was fed to a stream that had been finished."""
+
+
+class RecordError(GuardError):
+    """A sink failed; this never changes a decision."""
+
+
+class ContentStopped(Exception):
+    """Raised only where a framework or `on_stop = "raise"` needs an exception for a stop.
+
+    Attributes:
+        decision: the decision that stopped the content.
+    """
+
+    def __init__(self, decision: "Decision") -> None:
+        super().__init__(
+            f"{decision.direction} stopped: {decision.risk or 'failure'} {decision.category or ''}".rstrip()
+        )
+        self.decision = decision

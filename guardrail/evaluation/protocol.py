@@ -1,0 +1,82 @@
+"""Which rows are measured: a TOML file that names data files, or files from the command line."""
+
+import random
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from guardrail.errors import ConfigurationError
+from guardrail.evaluation.rows import Row, Tally, read_rows
+
+_SEED = 11
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileUse(_Strict):
+    """How one file is read.
+
+    Attributes:
+        langs: only these languages; empty takes all.
+        user_turns: judge also the prompt that each harmless answer answers, as a Safe row of its own.
+    """
+
+    langs: tuple[str, ...] = ()
+    user_turns: bool = False
+
+
+class Protocol(_Strict):
+    """What is measured.
+
+    Attributes:
+        files: data files, relative to `data_dir`.
+        data_dir: their folder.
+        limit: most rows of a file, a seeded sample; None takes all.
+        ordinary: sources of ordinary requests, whose false positives are reported together.
+    """
+
+    files: dict[str, FileUse]
+    data_dir: Path = Path()
+    limit: int | None = Field(None, ge=1)
+    ordinary: tuple[str, ...] = ()
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Protocol":
+        """Read a protocol.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or holds an unknown key or an impossible value.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"cannot read {path.name}: {error}") from error
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ConfigurationError(f"{path.name}: {wrong}", hint=f"keys: {', '.join(cls.model_fields)}") from error
+
+    def read(self, tally: Tally, *, skip_bad: bool = False) -> list[Row]:
+        """Return the rows of all files.
+
+        Raises:
+            ConfigurationError: a file cannot be read, or holds a bad line and `skip_bad` is False.
+        """
+        rows: list[Row] = []
+        for name, use in self.files.items():
+            found = [
+                row
+                for row in read_rows(self.data_dir / name, tally=tally, skip_bad=skip_bad)
+                if not use.langs or row.lang in use.langs
+            ]
+            sample = found if self.limit is None else _sample(found, self.limit)
+            rows += sample
+            if use.user_turns:
+                rows += [prompt for row in sample if (prompt := row.user_turn())]
+        return rows
+
+
+def _sample(rows: list[Row], most: int) -> list[Row]:
+    return rows if len(rows) <= most else random.Random(_SEED).sample(rows, most)

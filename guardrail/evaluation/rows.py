@@ -1,0 +1,209 @@
+"""Labelled rows of the data schema, streamed from JSONL files, gzipped or not.
+
+One line, one row: `id`, `source`, `lang`, `messages`, `target` (judge the last user or tool message, or the last
+assistant message), `risk` (null: not labelled), `category`, `refusal`, `unsafe_start_char`, `meta`.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from guardrail.conversation import Message, Role, judged_prompts
+from guardrail.decision import Direction
+from guardrail.errors import ConfigurationError
+from guardrail.taxonomy import RiskLevel, category_name
+
+USER_TURN = " (user turn)"
+"""Marks the source of a prompt that was taken from a response row."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_RISKS = {level.value.lower(): level for level in RiskLevel}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One labelled conversation.
+
+    Attributes:
+        id: unique within its file.
+        source: data set that it comes from.
+        lang: language code, as the source spells it.
+        messages: the conversation; the judged message stands last.
+        target: what is judged.
+        risk: the label.
+        categories: canonical names of the kinds of harm; may be empty although the risk is not Safe.
+        refusal: whether the answer refuses; None when not said.
+        unsafe_start_char: first risky character of the judged message (Python str); None when not said.
+        meta: whatever else the source tells.
+    """
+
+    id: str
+    source: str
+    lang: str
+    messages: tuple[Message, ...]
+    target: Direction
+    risk: RiskLevel
+    categories: tuple[str, ...] = ()
+    refusal: bool | None = None
+    unsafe_start_char: int | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def judged_text(self) -> str:
+        """The text under judgement; several tool results are joined by newlines."""
+        if self.target is Direction.RESPONSE:
+            return self.messages[-1].content
+        return "\n".join(conversation[-1].content for conversation in judged_prompts(self.messages))
+
+    @property
+    def n_chars(self) -> int:
+        """Characters of the whole conversation."""
+        return sum(len(message.content) for message in self.messages)
+
+    def user_turn(self) -> "Row | None":
+        """Return the prompt that a harmless answer answers, as a Safe row of its own; None for every other row."""
+        is_harmless = self.target is Direction.RESPONSE and self.risk is RiskLevel.SAFE
+        if not is_harmless or not any(m.role is Role.USER for m in self.messages[:-1]):
+            return None
+        return replace(
+            self, source=self.source + USER_TURN, messages=self.messages[:-1], target=Direction.PROMPT, refusal=None
+        )
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was met while reading; one reader at a time.
+
+    Attributes:
+        n_lines: rows met.
+        n_unlabelled: rows without a risk, left out.
+        n_bad: lines that are no row, left out.
+        first_bad: the first of these, by file and line, and what is wrong with it.
+    """
+
+    n_lines: int = 0
+    n_unlabelled: int = 0
+    n_bad: int = 0
+    first_bad: str = ""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _MessageLine(_Strict):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+class _RowLine(_Strict):
+    id: str
+    source: str
+    lang: str
+    messages: Annotated[list[_MessageLine], Field(min_length=1)]
+    target: Literal["prompt", "response"]
+    risk: Literal["safe", "controversial", "unsafe"] | None
+    category: list[str] = []
+    refusal: bool | None = None
+    unsafe_start_char: Annotated[int, Field(ge=0)] | None = None
+    meta: dict[str, Any] = {}
+
+
+def read_rows(path: Path, *, tally: Tally | None = None, skip_bad: bool = False) -> Iterator[Row]:
+    """Yield the labelled rows of a file; rows without a label are counted and left out.
+
+    Args:
+        path: JSONL file, gzipped or not.
+        tally: takes the counts.
+        skip_bad: count lines that are no row and go on.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a line is no row (named by file and line, without its text).
+    """
+    tally = tally or Tally()
+    for number, line in read_lines(path):
+        tally.n_lines += 1
+        try:
+            row = parse_row(line)
+        except ValueError as error:
+            tally.n_bad += 1
+            tally.first_bad = tally.first_bad or f"{path.name}, line {number}: {error}"
+            if not skip_bad:
+                raise ConfigurationError(tally.first_bad, hint="--skip-bad leaves such lines out") from None
+            continue
+        if row is None:
+            tally.n_unlabelled += 1
+        else:
+            yield row
+
+
+def parse_row(line: bytes | str | Mapping[str, Any]) -> Row | None:
+    """Return the row that a line or parsed object holds; None when it has no label.
+
+    Raises:
+        ValueError: it does not follow the schema; the message holds keys and reasons, never the row's text.
+    """
+    try:
+        if isinstance(line, bytes | str):
+            parsed = _RowLine.model_validate_json(line)
+        else:
+            parsed = _RowLine.model_validate(line)
+    except ValidationError as error:
+        raise ValueError("; ".join(_explain(e) for e in error.errors()[:3])) from None
+    return _to_row(parsed)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file, gzipped or not, that are not blank, numbered from 1.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or its gzip data is damaged.
+    """
+    number = 0
+    try:
+        with _opened(path) as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ConfigurationError(f"{path.name}: the gzip data is damaged after line {number}") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path.name}: {error.strerror or type(error).__name__}") from error
+
+
+def _to_row(line: _RowLine) -> Row | None:
+    messages = tuple(Message(Role(m.role), m.content) for m in line.messages)
+    target = Direction(line.target)
+    _check_target(messages[-1].role, target)
+    if line.unsafe_start_char is not None and line.unsafe_start_char > len(messages[-1].content):
+        raise ValueError("unsafe_start_char: lies behind the end of the judged message")
+    if line.risk is None:
+        return None
+    categories = tuple(category_name(c) for c in line.category)
+    return Row(
+        line.id, line.source, line.lang, messages, target, _RISKS[line.risk], categories, line.refusal,
+        line.unsafe_start_char, line.meta,
+    )  # fmt: skip
+
+
+def _check_target(last: Role, target: Direction) -> None:
+    if target is Direction.RESPONSE and last is not Role.ASSISTANT:
+        raise ValueError("messages: target is response, but the last message is not the assistant's")
+    if target is Direction.PROMPT and last not in (Role.USER, Role.TOOL):
+        raise ValueError("messages: target is prompt, but the last message is not a user's or tool's")
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(map(str, error["loc"]))
+    return f"{where}: {error['msg']}" if where else str(error["msg"])
+
+
+def _opened(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == _GZIP_MAGIC
+    return cast(IO[bytes], gzip.open(path, "rb")) if is_gzip else path.open("rb")

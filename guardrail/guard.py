@@ -1,0 +1,273 @@
+"""The facade: check prompts and answers, open streams, sync and async; the only place that combines the core."""
+
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from guardrail.checking import checking_prompt, judging_prompt
+from guardrail.conversation import Conversation, to_messages
+from guardrail.decision import Decision, Identity
+from guardrail.driving import adrive, drive
+from guardrail.encoding import GuardTokenizer
+from guardrail.engines.base import Engine
+from guardrail.errors import PolicyError
+from guardrail.policy import Policy, TooLong
+from guardrail.policy_file import load_policy
+from guardrail.reading import AnswerReader, Steps
+from guardrail.records.base import Sink
+from guardrail.stream import Context, Stream
+from guardrail.taxonomy import Category
+from guardrail.verdict import TokenVerdict, Verdict
+
+_log = logging.getLogger("guardrail")
+
+PolicySource = str | Path | Policy
+"""A ready policy's name, a TOML file, or a policy."""
+
+
+class Guard:
+    """A guard model with a policy. Safe for many threads and tasks at once; each stream has one caller at a time.
+
+    Attributes:
+        engine: runs the model.
+        policy: decides what is done about verdicts.
+        n_record_failures: records that a sink failed to take; the decisions stood.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: GuardTokenizer,
+        *,
+        policy: PolicySource = "balanced",
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        """Combine an engine with the tokenizer of its model.
+
+        Raises:
+            PolicyError: the policy cannot be read, or names a category that neither the model nor the taxonomy knows.
+        """
+        self.engine = engine
+        self.policy = load_policy(policy)
+        self.n_record_failures = 0
+        self._tokenizer = tokenizer
+        self._sinks = tuple(sinks)
+        self._identity = _identify(engine, self.policy)
+
+    @classmethod
+    def default(
+        cls, *, policy: PolicySource = "balanced", sinks: Sequence[Sink] = (), threads: int | None = None
+    ) -> Self:
+        """Load the small model that is part of this package: offline, on a CPU.
+
+        It is for trying out, tests and a first line of defence; production loads a published checkpoint.
+        """
+        from guardrail.loader import load_default
+
+        model = load_default(threads=threads)
+        return cls(model.engine, model.tokenizer, policy=policy, sinks=sinks)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        policy: PolicySource = "balanced",
+        sinks: Sequence[Sink] = (),
+        engine: str = "onnx",
+        precision: str | None = None,
+        threads: int | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> Self:
+        """Load a model from a hub id, a checkpoint folder in the published format, or an exported folder.
+
+        A checkpoint is exported once, with progress, into a cache.
+
+        Args:
+            source: such as "Qwen/Qwen3Guard-Stream-0.6B", or a folder.
+            policy: ready policy's name, TOML file or policy.
+            sinks: where decisions are recorded.
+            engine: "onnx", or "torch" for the reference.
+            precision: "int8" or "fp32" of the exported weights; None takes an exported folder's own, int8 otherwise.
+            threads: threads of one engine call; None lets the runtime choose.
+            revision: commit or branch on the hub.
+            token: access token for the hub.
+            cache_dir: where exports are kept; None takes the user's cache folder.
+
+        Raises:
+            CheckpointError: the folder is no such model, or is damaged.
+            ConfigurationError: the hub cannot be reached, or an option is unknown.
+            MissingExtra: exporting or downloading needs the extra `export`.
+        """
+        from guardrail.loader import load_model
+
+        model = load_model(
+            source, engine=engine, precision=precision, threads=threads, revision=revision, token=token,
+            cache_dir=cache_dir,
+        )  # fmt: skip
+        return cls(model.engine, model.tokenizer, policy=policy, sinks=sinks)
+
+    def with_policy(self, policy: PolicySource, *, sinks: Sequence[Sink] | None = None) -> "Guard":
+        """Return a guard with another policy on the same engine; sinks stay unless given."""
+        return Guard(self.engine, self._tokenizer, policy=policy, sinks=self._sinks if sinks is None else sinks)
+
+    def check_prompt(self, conversation: Conversation, *, conversation_id: str | None = None) -> Decision:
+        """Judge the last user turn (or the tool results that stand last), decide and record.
+
+        Args:
+            conversation: one user message as text, or messages.
+            conversation_id: your id of the conversation, for the record.
+
+        Raises:
+            ConversationError: the messages cannot be read or hold no user or tool turn.
+        """
+        return drive(self.engine, self._checking_prompt(conversation, conversation_id))
+
+    async def acheck_prompt(self, conversation: Conversation, *, conversation_id: str | None = None) -> Decision:
+        """As `check_prompt`, without blocking the event loop."""
+        return await adrive(self.engine, self._checking_prompt(conversation, conversation_id))
+
+    def check_response(self, conversation: Conversation, text: str, *, conversation_id: str | None = None) -> Decision:
+        """Judge a finished answer token by token, decide and record: `text[:released_chars]` may be shown.
+
+        Raises:
+            ConversationError: the messages cannot be read.
+        """
+        with self.open_stream(conversation, conversation_id=conversation_id) as stream:
+            stream.feed(text)
+            stream.finish()
+            return stream.decision
+
+    async def acheck_response(
+        self, conversation: Conversation, text: str, *, conversation_id: str | None = None
+    ) -> Decision:
+        """As `check_response`, without blocking the event loop."""
+        with await self.aopen_stream(conversation, conversation_id=conversation_id) as stream:
+            await stream.afeed(text)
+            await stream.afinish()
+            return stream.decision
+
+    def open_stream(self, conversation: Conversation, *, conversation_id: str | None = None) -> Stream:
+        """Start to moderate an answer to these messages; the context is read now, while the LLM is still starting.
+
+        Raises:
+            ConversationError: the messages cannot be read.
+        """
+        stream = self._new_stream(conversation, conversation_id)
+        drive(self.engine, stream.opening())
+        return stream
+
+    async def aopen_stream(self, conversation: Conversation, *, conversation_id: str | None = None) -> Stream:
+        """As `open_stream`, without blocking the event loop."""
+        stream = self._new_stream(conversation, conversation_id)
+        await adrive(self.engine, stream.opening())
+        return stream
+
+    def judge_prompt(self, conversation: Conversation) -> Verdict:
+        """Return the bare verdict on the last user turn or tool result; no policy, no record.
+
+        Raises:
+            ConversationError: the messages cannot be read or hold no user or tool turn.
+            EngineError: the model failed.
+        """
+        return drive(self.engine, self._judging_prompt(conversation))
+
+    async def ajudge_prompt(self, conversation: Conversation) -> Verdict:
+        """As `judge_prompt`, without blocking the event loop."""
+        return await adrive(self.engine, self._judging_prompt(conversation))
+
+    def judge_response(self, conversation: Conversation, text: str) -> tuple[TokenVerdict, ...]:
+        """Return the verdict at every token of an answer, with its span; no policy, no record.
+
+        Raises:
+            ConversationError: the messages cannot be read.
+            EngineError: the model failed.
+        """
+        return drive(self.engine, self._judging_response(conversation, text))
+
+    async def ajudge_response(self, conversation: Conversation, text: str) -> tuple[TokenVerdict, ...]:
+        """As `judge_response`, without blocking the event loop."""
+        return await adrive(self.engine, self._judging_response(conversation, text))
+
+    def warm_up(self) -> None:
+        """Run the model once, so that the first real call is as quick as the others.
+
+        Raises:
+            EngineError: the model failed.
+        """
+        self.judge_prompt("Hello")
+
+    def close(self) -> None:
+        """Free the model. Guards made by `with_policy` share it."""
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _checking_prompt(self, conversation: Conversation, conversation_id: str | None) -> Steps[Decision]:
+        return checking_prompt(self._context(conversation_id), self._tokenizer, to_messages(conversation))
+
+    def _judging_prompt(self, conversation: Conversation) -> Steps[Verdict]:
+        return judging_prompt(self._context(None), self._tokenizer, to_messages(conversation))
+
+    def _judging_response(self, conversation: Conversation, text: str) -> Steps[tuple[TokenVerdict, ...]]:
+        reader = AnswerReader(self.engine, self._tokenizer, to_messages(conversation), TooLong.SLIDE)
+        verdicts: list[TokenVerdict] = []
+        try:
+            yield from reader.open()
+            reader.push(text, thinking=False)
+            reader.end()
+            while reader.has_pending:
+                verdicts += yield from reader.read()
+        finally:
+            reader.close()
+        return tuple(verdicts)
+
+    def _new_stream(self, conversation: Conversation, conversation_id: str | None) -> Stream:
+        messages = to_messages(conversation)
+        reader = AnswerReader(self.engine, self._tokenizer, messages, self.policy.too_long)
+        return Stream(self._context(conversation_id), reader)
+
+    def _context(self, conversation_id: str | None) -> Context:
+        return Context(
+            engine=self.engine,
+            policy=self.policy,
+            identity=self._identity,
+            stream_id=_new_id(),
+            conversation_id=conversation_id,
+            clock=time.perf_counter,
+            wall_clock=time.time,
+            new_id=_new_id,
+            record=self._record,
+        )
+
+    def _record(self, decision: Decision, text: str) -> None:
+        """Hand a decision to every sink; one that fails is logged and counted, and changes nothing."""
+        for sink in self._sinks:
+            try:
+                sink.write(decision, text)
+            except Exception as error:  # noqa: BLE001  # the record sink's edge: a broken sink never changes a decision
+                self.n_record_failures += 1
+                _log.error("sink %s failed: %s", type(sink).__name__, type(error).__name__)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _identify(engine: Engine, policy: Policy) -> Identity:
+    info = engine.info
+    known = {c.value for c in Category} | {*info.prompt_labels.categories, *info.response_labels.categories}
+    named = {*policy.prompt.categories, *policy.response.categories}
+    if not named <= known:
+        raise PolicyError(f"unknown category {min(named - known)!r}; valid: {', '.join(sorted(known))}")
+    return Identity(info.name, info.sha256, info.engine, info.precision, policy.name, policy.sha256)

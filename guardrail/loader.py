@@ -1,0 +1,223 @@
+"""Finds, exports once and loads a model; the one module that names onnx_export, and only inside a function.
+
+Exports are kept in a cache: a folder for each checkpoint with its tokenizer, precision and version of the exporter's
+graph. Deleting it costs an export. A damaged one is made again.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from shutil import rmtree
+
+from guardrail.checkpoint import CONFIG_FILE, Checkpoint, read_json
+from guardrail.checkpoint_config import GuardConfig
+from guardrail.encoding import GuardTokenizer
+from guardrail.engines.base import Engine
+from guardrail.errors import CheckpointError, ConfigurationError, MissingExtra
+from guardrail.exported import MANIFEST_FILE, Manifest, hash_file, read_manifest
+
+ENGINES = ("onnx", "torch")
+DEFAULT_PRECISION = "int8"
+TOKENIZER_FILE = "tokenizer.json"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_FILES = [CONFIG_FILE, TOKENIZER_FILE, "*.safetensors", "model.safetensors.index.json"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """An engine and the tokenizer of its model."""
+
+    engine: Engine
+    tokenizer: GuardTokenizer
+
+
+def load_default(*, threads: int | None = None) -> LoadedModel:
+    """Load the embedded model.
+
+    Raises:
+        CheckpointError: the package's files are damaged.
+    """
+    folder = Path(str(files("guardrail.assets").joinpath("default")))
+    return _load_exported(folder, read_manifest(folder), threads)
+
+
+def load_model(
+    source: str | Path,
+    *,
+    engine: str = "onnx",
+    precision: str | None = None,
+    threads: int | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | Path | None = None,
+    offline: bool = False,
+) -> LoadedModel:
+    """Load a hub id, a checkpoint folder or an exported folder; see `Guard.load`.
+
+    Args:
+        source: such as "Qwen/Qwen3Guard-Stream-0.6B", or a folder.
+        engine: "onnx", or "torch" for the reference, which takes a checkpoint.
+        precision: "int8" or "fp32" of the exported weights; None takes an exported folder's own, int8 otherwise. The
+            torch engine runs in fp32 only.
+        threads: threads of one run of the onnx engine; None lets the runtime choose.
+        revision: commit or branch on the hub.
+        token: access token for the hub.
+        cache_dir: where exports are kept; None takes $XDG_CACHE_HOME/guardrail, else ~/.cache/guardrail.
+        offline: take only what the hub's cache holds, as HF_HUB_OFFLINE=1 does.
+
+    Raises:
+        CheckpointError: the folder is no such model, or is damaged.
+        ConfigurationError: the source is neither a folder nor a hub id, the hub cannot be reached, an unknown option,
+            or another precision than the exported folder or the torch engine has.
+        MissingExtra: exporting, downloading or the torch engine needs an extra.
+    """
+    if engine not in ENGINES:
+        raise ConfigurationError(f"unknown engine {engine!r}; valid: {', '.join(ENGINES)}")
+    folder = find_checkpoint(source, revision=revision, token=token, offline=offline)
+    name = Path(source).resolve().name if Path(source).is_dir() else str(source)
+    if (folder / MANIFEST_FILE).exists():
+        return _load_exported(folder, _read_export(folder, engine, precision), threads)
+    if not (folder / CONFIG_FILE).exists():
+        raise CheckpointError(f"{source} holds neither {MANIFEST_FILE} (an export) nor {CONFIG_FILE} (a checkpoint)")
+    if engine == "torch":
+        return _load_torch(folder, name, precision)
+    made, manifest = _export_once(folder, name, precision or DEFAULT_PRECISION, _cache_folder(cache_dir))
+    return _load_exported(made, manifest.model_copy(update={"name": name}), threads)
+
+
+def find_checkpoint(
+    source: str | Path, *, revision: str | None = None, token: str | None = None, offline: bool = False
+) -> Path:
+    """Return the folder of a model: the source itself, or the download of a hub id.
+
+    Raises:
+        ConfigurationError: the source is neither a folder nor a hub id, the hub cannot be reached, or a folder is
+            given with a revision.
+        MissingExtra: downloading needs the extra `export`.
+    """
+    if not Path(source).is_dir():
+        return _download(str(source), revision, token, offline=offline)
+    if revision is not None:
+        raise ConfigurationError(f"{source} is a folder here, and folders have no revisions", hint="leave it unset")
+    return Path(source)
+
+
+def _read_export(folder: Path, engine: str, precision: str | None) -> Manifest:
+    """Return the manifest of an exported folder that can do what was asked for."""
+    if engine == "torch":
+        raise ConfigurationError("an exported folder runs on the onnx engine", hint="give the checkpoint folder")
+    manifest = read_manifest(folder)
+    if precision not in (None, manifest.precision):
+        raise ConfigurationError(
+            f"{folder} is exported as {manifest.precision}, not {precision}",
+            hint=f'export the checkpoint again, or load with precision="{manifest.precision}"',
+        )
+    return manifest
+
+
+def _load_exported(folder: Path, manifest: Manifest, threads: int | None) -> LoadedModel:
+    from guardrail.engines.onnx import OnnxEngine
+
+    config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
+    tokenizer = _tokenizer(folder, config)
+    return LoadedModel(OnnxEngine(folder, manifest, config, threads=threads), tokenizer)
+
+
+def _load_torch(folder: Path, name: str, precision: str | None) -> LoadedModel:
+    from guardrail.engines.torch import TorchEngine
+
+    if precision not in (None, "fp32"):
+        raise ConfigurationError(f"the torch engine runs in fp32, not {precision}", hint="leave precision unset")
+    engine = TorchEngine.from_checkpoint(folder, name=name)
+    return LoadedModel(engine, _tokenizer(folder, engine.config))
+
+
+def _tokenizer(folder: Path, config: GuardConfig) -> GuardTokenizer:
+    tokenizer = GuardTokenizer.from_file(folder / TOKENIZER_FILE)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(
+            f"{TOKENIZER_FILE} has {tokenizer.vocab_size} tokens, the embedding {config.vocab_size} rows",
+            hint="the two belong to different models",
+        )
+    return tokenizer
+
+
+def _cache_folder(cache_dir: str | Path | None) -> Path:
+    """Return `cache_dir`, else $XDG_CACHE_HOME/guardrail, else ~/.cache/guardrail."""
+    if cache_dir is not None:
+        return Path(cache_dir)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guardrail"
+
+
+def _export_once(folder: Path, name: str, precision: str, cache: Path) -> tuple[Path, Manifest]:
+    """Return the export of a checkpoint, made now unless the cache holds it whole; never by two processes at once."""
+    from guardrail.onnx_export import GRAPH_VERSION, check_precision, export_checkpoint
+
+    try:
+        from filelock import FileLock
+    except ModuleNotFoundError as error:
+        raise MissingExtra("filelock", "export") from error
+    target = cache / f"{_key(folder)[:16]}-{check_precision(precision)}-v{GRAPH_VERSION}"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f"{target.name}.lock"):
+            try:
+                return target, read_manifest(target)
+            except CheckpointError:  # not there, or damaged
+                rmtree(target, ignore_errors=True)
+            with _progress(f"exporting {name} to {precision}, once") as tell:
+                export_checkpoint(folder, target, precision=precision, name=name, progress=tell)
+            return target, read_manifest(target)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write to the cache: {error.strerror}", hint="set cache_dir") from error
+
+
+def _key(folder: Path) -> str:
+    """Return a hash of the checkpoint and its tokenizer, which a folder may hold in any pairing."""
+    tokenizer = folder / TOKENIZER_FILE
+    tokenizer_hash = hash_file(tokenizer) if tokenizer.is_file() else ""  # export_checkpoint says that it is missing
+    return hashlib.sha256((Checkpoint.open(folder).sha256() + tokenizer_hash).encode()).hexdigest()
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr; yields a function that takes layers done and layers in all."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _download(source: str, revision: str | None, token: str | None, *, offline: bool) -> Path:
+    """Return the folder of a hub repository, downloaded unless it is cached."""
+    if not _HUB_ID.fullmatch(source):
+        raise ConfigurationError(f"{source!r} is neither a folder nor a hub id such as Qwen/Qwen3Guard-Stream-0.6B")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+    except ModuleNotFoundError as error:
+        raise MissingExtra("huggingface-hub", "export") from error
+    try:
+        found = snapshot_download(
+            source, revision=revision, token=token, allow_patterns=_HUB_FILES, local_files_only=offline
+        )
+    except HfHubHTTPError as error:
+        raise ConfigurationError(
+            f"{source} is no folder here, and the hub refused it: {type(error).__name__}",
+            hint="check the id, the revision and the token",
+        ) from error
+    except Exception as error:  # the hub's edge: with the HTTP library its exceptions change from version to version
+        raise ConfigurationError(
+            f"{source} is no folder here, not in the hub's cache, and cannot be downloaded: {type(error).__name__}",
+            hint="download it on a machine with internet access and pass the folder",
+        ) from error
+    return Path(found)

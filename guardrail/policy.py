@@ -1,0 +1,230 @@
+"""What to do about verdicts: actions by direction, risk and category, thresholds, debounce, and what a failure means.
+
+Pure functions over frozen dataclasses; files are read by `policy_file.py`. Strict and loose are readings of one
+verdict: they change the action for Controversial, never the verdict.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Self
+
+from guardrail.errors import PolicyError
+from guardrail.taxonomy import RiskLevel
+from guardrail.verdict import Verdict
+
+
+class Action(StrEnum):
+    """What is done with a text: let it go, let it go but mark it, or stop it."""
+
+    ALLOW = "allow"
+    FLAG = "flag"
+    STOP = "stop"
+
+    @property
+    def rank(self) -> int:
+        """0 allow, 1 flag, 2 stop; higher is harder."""
+        return _ACTION_RANKS[self]
+
+
+_ACTION_RANKS = {Action.ALLOW: 0, Action.FLAG: 1, Action.STOP: 2}
+
+
+class Reading(StrEnum):
+    """How Controversial counts: as unsafe (strict) or as safe (loose)."""
+
+    STRICT = "strict"
+    LOOSE = "loose"
+
+
+class DebounceRule(StrEnum):
+    """Which consecutive tokens form a run. Both were published for n = 2: any non-safe levels (the technical report),
+    or tokens of the same level (the evaluation script; ours is its causal form: the first such run decides).
+    """
+
+    NON_SAFE = "non_safe"
+    SAME_LEVEL = "same_level"
+
+
+class ReleaseMode(StrEnum):
+    """When text leaves: after its verdict, after the whole answer, or at once (stopped when the verdict comes)."""
+
+    TOKEN = "token"  # noqa: S105 - a mode, not a secret
+    ANSWER = "answer"
+    OPTIMISTIC = "optimistic"
+
+
+class OnStop(StrEnum):
+    """What an adapter gives its caller at a stop: the released prefix, a message, or ContentStopped."""
+
+    TRUNCATE = "truncate"
+    REPLACE = "replace"
+    RAISE = "raise"
+
+
+class TooLong(StrEnum):
+    """What happens to an answer that outgrows the model's context: fail closed, or read on in a sliding window."""
+
+    STOP = "stop"
+    SLIDE = "slide"
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryRule:
+    """Overrides for one category.
+
+    Attributes:
+        controversial: action at Controversial; None takes the direction's.
+        unsafe: action at Unsafe; None takes the direction's.
+        threshold: least probability of harm (Controversial + Unsafe), in [0, 1], below which the category is allowed.
+    """
+
+    controversial: Action | None = None
+    unsafe: Action | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What to do in one direction (prompt or response).
+
+    Attributes:
+        controversial: action at Controversial; never harder than `unsafe`.
+        unsafe: action at Unsafe.
+        categories: overrides by canonical category name.
+        unsafe_threshold: probability of Unsafe, in [0, 1], from which the level is Unsafe; None decides by argmax.
+        non_safe_threshold: probability of Controversial + Unsafe from which the level is at least Controversial.
+            If only one of the two is set, the other is 0.5; if neither, argmax decides, as published.
+        debounce: consecutive tokens that must agree before the action is taken; prompts have one verdict and use 1.
+        debounce_rule: which tokens agree.
+    """
+
+    controversial: Action = Action.STOP
+    unsafe: Action = Action.STOP
+    categories: Mapping[str, CategoryRule] = field(default_factory=dict)
+    unsafe_threshold: float | None = None
+    non_safe_threshold: float | None = None
+    debounce: int = 1
+    debounce_rule: DebounceRule = DebounceRule.NON_SAFE
+
+    def __post_init__(self) -> None:
+        for name, rule in {"": CategoryRule(), **self.categories}.items():
+            controversial, unsafe = rule.controversial or self.controversial, rule.unsafe or self.unsafe
+            if controversial.rank > unsafe.rank:
+                where = f"category {name!r}" if name else "the direction"
+                raise PolicyError(f"{where}: controversial = {controversial} is harder than unsafe = {unsafe}")
+        thresholds = [self.unsafe_threshold, self.non_safe_threshold, *(r.threshold for r in self.categories.values())]
+        if any(t is not None and not 0 <= t <= 1 for t in thresholds):
+            raise PolicyError("a threshold must lie in [0, 1]")
+        if self.debounce < 1:
+            raise PolicyError(f"debounce = {self.debounce} is less than 1")
+
+    def level(self, verdict: Verdict) -> RiskLevel:
+        """Return the risk level under these thresholds."""
+        if self.unsafe_threshold is None and self.non_safe_threshold is None:
+            return verdict.risk
+        if verdict.probability(RiskLevel.UNSAFE) >= _or_half(self.unsafe_threshold):
+            return RiskLevel.UNSAFE
+        non_safe = verdict.non_safe_probability >= _or_half(self.non_safe_threshold)
+        return RiskLevel.CONTROVERSIAL if non_safe else RiskLevel.SAFE
+
+    def action(self, verdict: Verdict) -> Action:
+        """Return the action that one verdict asks for, before debounce."""
+        level = self.level(verdict)
+        if level is RiskLevel.SAFE:
+            return Action.ALLOW
+        rule = self.categories.get(verdict.top_category, _NO_RULE)
+        if rule.threshold is not None and verdict.non_safe_probability < rule.threshold:
+            return Action.ALLOW
+        if level is RiskLevel.UNSAFE:
+            return rule.unsafe or self.unsafe
+        return rule.controversial or self.controversial
+
+    def read(self, reading: Reading) -> Self:
+        """Return these rules with Controversial read strictly (as Unsafe) or loosely (as Safe)."""
+        strict = reading is Reading.STRICT
+        categories = {
+            name: replace(rule, controversial=rule.unsafe if strict else Action.ALLOW)
+            for name, rule in self.categories.items()
+        }
+        return replace(self, controversial=self.unsafe if strict else Action.ALLOW, categories=categories)
+
+
+_NO_RULE = CategoryRule()
+
+
+def _or_half(threshold: float | None) -> float:
+    return 0.5 if threshold is None else threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What to do about verdicts, whole; the defaults are those of the ready policy `balanced`.
+
+    Attributes:
+        name: shown in records, beside the hash.
+        prompt: rules for user turns and tool results.
+        response: rules for the assistant's text, token by token.
+        enforce: False judges and records but never stops (shadow).
+        release: when text leaves.
+        on_stop: what adapters give at a stop.
+        on_failure: action when the engine fails; stop is fail closed.
+        too_long: what happens to an answer beyond the model's context.
+        max_held_chars: most characters received but not yet readable (an endless word); None sets no bound.
+        on_held: stop or flag when that bound is passed; unread text is never released.
+        unreadable: action for parts that cannot be read, such as images.
+        judge_system: whether system prompts are judged as prompts too.
+        language: language of the stop messages.
+        messages: stop messages: category name or "default" -> language -> text.
+    """
+
+    name: str = "balanced"
+    prompt: Rules = Rules(controversial=Action.FLAG)
+    response: Rules = Rules(debounce=2)
+    enforce: bool = True
+    release: ReleaseMode = ReleaseMode.TOKEN
+    on_stop: OnStop = OnStop.TRUNCATE
+    on_failure: Action = Action.STOP
+    too_long: TooLong = TooLong.SLIDE
+    max_held_chars: int | None = None
+    on_held: Action = Action.STOP
+    unreadable: Action = Action.FLAG
+    judge_system: bool = False
+    language: str = "en"
+    messages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.prompt.debounce != 1:
+            raise PolicyError("prompt: a prompt has a single verdict, so debounce must be 1")
+        if self.max_held_chars is not None and self.max_held_chars < 1:
+            raise PolicyError("max_held_chars must be at least 1")
+        if self.on_held is Action.ALLOW:
+            raise PolicyError("on_held must be flag or stop: unread text is never released")
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything the policy says; part of every record."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def read(self, reading: Reading) -> Self:
+        """Return this policy with Controversial read strictly or loosely in both directions."""
+        return replace(self, prompt=self.prompt.read(reading), response=self.response.read(reading))
+
+    def stop_message(self, category: str | None) -> str:
+        """Return the text to show at a stop: the category's in the policy's language, its default, or English."""
+        for texts in (self.messages.get(category or ""), self.messages.get("default"), _DEFAULT_MESSAGES):
+            for language in (self.language, "en"):
+                if texts and language in texts:
+                    return texts[language]
+        return _DEFAULT_MESSAGES["en"]
+
+
+_DEFAULT_MESSAGES = {
+    "en": "This content was stopped by a safety policy.",
+    "zh": "该内容已被安全策略拦截。",
+    "de": "Dieser Inhalt wurde durch eine Sicherheitsrichtlinie gestoppt.",
+    "fr": "Ce contenu a été bloqué par une politique de sécurité.",
+    "es": "Este contenido fue detenido por una política de seguridad.",
+}

@@ -1,0 +1,124 @@
+"""Policies from TOML: unknown keys and impossible values are refused, and the error names the valid ones."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from guardrail.errors import PolicyError
+from guardrail.policy import Action, CategoryRule, DebounceRule, OnStop, Policy, ReleaseMode, Rules, TooLong
+from guardrail.taxonomy import Category, category_name
+
+READY_POLICIES = ("strict", "balanced", "loose", "shadow")
+"""Names of the policies that are shipped, as documented TOML files."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _CategoryFile(_Strict):
+    controversial: Action | None = None
+    unsafe: Action | None = None
+    threshold: float | None = Field(None, ge=0, le=1)
+
+
+class _RulesFile(_Strict):
+    controversial: Action
+    unsafe: Action
+    unsafe_threshold: float | None = Field(None, ge=0, le=1)
+    non_safe_threshold: float | None = Field(None, ge=0, le=1)
+    debounce: int = Field(1, ge=1)
+    debounce_rule: DebounceRule = DebounceRule.NON_SAFE
+    categories: dict[str, _CategoryFile] = {}
+
+
+class _PolicyFile(_Strict):
+    name: str = Field(min_length=1)
+    enforce: bool = True
+    release: ReleaseMode = ReleaseMode.TOKEN
+    on_stop: OnStop = OnStop.TRUNCATE
+    on_failure: Action = Action.STOP
+    too_long: TooLong = TooLong.SLIDE
+    max_held_chars: int | None = Field(None, ge=1)
+    on_held: Action = Action.STOP
+    unreadable: Action = Action.FLAG
+    judge_system: bool = False
+    language: str = "en"
+    custom_categories: list[str] = []
+    messages: dict[str, dict[str, str]] = {}
+    prompt: _RulesFile
+    response: _RulesFile
+
+
+def load_policy(source: str | Path | Policy) -> Policy:
+    """Return a policy from a ready policy's name, a TOML file, or a policy as it is.
+
+    Raises:
+        PolicyError: no such policy or file, bad TOML, an unknown key or an impossible value.
+    """
+    if isinstance(source, Policy):
+        return source
+    if source in READY_POLICIES:
+        return parse_policy(files("guardrail.assets").joinpath("policies", f"{source}.toml").read_text("utf-8"))
+    path = Path(source)
+    if not path.is_file():
+        raise PolicyError(f"no policy {str(source)!r}", hint=f"a TOML file or one of {', '.join(READY_POLICIES)}")
+    try:
+        return parse_policy(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"cannot read {path.name}: {type(error).__name__}") from error
+
+
+def parse_policy(text: str) -> Policy:
+    """Return the policy that a TOML text describes.
+
+    Raises:
+        PolicyError: as `load_policy`.
+    """
+    try:
+        parsed = _PolicyFile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise PolicyError("; ".join(_explain(e) for e in error.errors())) from error
+    known = {category.value for category in Category} | set(parsed.custom_categories)
+    values = parsed.model_dump(exclude={"custom_categories", "prompt", "response", "messages"})
+    return Policy(
+        **values,
+        messages={_known_category(k, known | {"default"}): v for k, v in parsed.messages.items()},
+        prompt=_rules(parsed.prompt, known),
+        response=_rules(parsed.response, known),
+    )
+
+
+def _rules(parsed: _RulesFile, known: set[str]) -> Rules:
+    categories = {_known_category(k, known): CategoryRule(**v.model_dump()) for k, v in parsed.categories.items()}
+    return Rules(**parsed.model_dump(exclude={"categories"}), categories=categories)
+
+
+def _known_category(spelling: str, known: set[str]) -> str:
+    name = category_name(spelling)
+    if name not in known:
+        raise PolicyError(
+            f"unknown category {spelling!r}; valid: {', '.join(sorted(known))}",
+            hint="a model's own categories are named in custom_categories",
+        )
+    return name
+
+
+def _explain(error: Any) -> str:
+    """Say in one line what is wrong at which key, and what would be right."""
+    where = ".".join(str(part) for part in error["loc"]) or "policy"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key; valid: {', '.join(_valid_keys(error['loc'][:-1]))}"
+    return f"{where}: {error['msg']}"
+
+
+def _valid_keys(path: tuple[str | int, ...]) -> list[str]:
+    if "categories" in path:
+        return sorted(_CategoryFile.model_fields)
+    model = _RulesFile if path and path[0] in ("prompt", "response") else _PolicyFile
+    return sorted(model.model_fields)

@@ -1,0 +1,129 @@
+"""The record: what is stored of a decision, with its published JSON Schema. No user text unless asked for."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from guardrail.decision import Decision, Direction, Reason
+from guardrail.policy import Action
+from guardrail.taxonomy import RiskLevel
+from guardrail.verdict import TokenVerdict
+
+
+class _Part(BaseModel):
+    """Text from outside (ids, kinds of parts, folder names) may hold lone surrogates, which no UTF-8 file can: they
+    become U+FFFD, so that no record is lost for them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _make_well_formed(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return [_well_formed(item) if isinstance(item, str) else item for item in value]
+        return _well_formed(value) if isinstance(value, str) else value
+
+
+class FailureRecord(_Part):
+    """What failed; never user text."""
+
+    kind: str
+    message: str
+
+
+class TokenRecord(_Part):
+    """One token verdict: span in characters, and the full vectors in the order of the labels."""
+
+    start: int
+    end: int
+    risk: list[float]
+    category: list[float]
+
+
+class Record(_Part):
+    """One decision as stored: one JSON object a line."""
+
+    schema_version: Literal[1] = 1  # raised whenever a field changes its meaning; readers keep reading old versions
+    id: str
+    stream_id: str
+    conversation_id: str | None
+    time: str = Field(description="UTC, ISO 8601")
+    direction: Direction
+    action: Action
+    would_action: Action = Field(description="what the rules ask for; differs from action only in shadow mode")
+    reason: Reason
+    risk: RiskLevel | None
+    category: str | None
+    risk_probabilities: dict[str, float] | None = Field(description="at the decisive token")
+    category_probabilities: dict[str, float] | None = Field(description="at the decisive token")
+    stop_offset: int | None = Field(description="characters")
+    released_chars: int
+    withheld_chars: int
+    leaked_chars: int
+    unjudged_chars: int
+    n_tokens: int
+    n_windows: int
+    n_dropped_turns: int
+    unreadable: list[str]
+    model: str
+    model_sha256: str
+    engine: str
+    precision: str
+    policy: str
+    policy_sha256: str
+    latency_ms: float
+    failure: FailureRecord | None
+    tokens: list[TokenRecord] | None = Field(None, description="all token verdicts, if asked for")
+    text: str | None = Field(None, description="the judged text, if asked for")
+
+    @classmethod
+    def of(cls, decision: Decision, *, tokens: bool = False, text: str | None = None) -> Self:
+        """Return the record of a decision."""
+        verdict, identity, failure = decision.verdict, decision.identity, decision.failure
+        same = {name: getattr(decision, name) for name in _SAME_NAMES}
+        return cls(
+            **same,
+            time=datetime.fromtimestamp(decision.time, UTC).isoformat(),
+            unreadable=list(decision.unreadable),
+            risk_probabilities=verdict.risk_probabilities if verdict else None,
+            category_probabilities=verdict.category_probabilities if verdict else None,
+            model=identity.model,
+            model_sha256=identity.model_sha256,
+            engine=identity.engine,
+            precision=identity.precision,
+            policy=identity.policy,
+            policy_sha256=identity.policy_sha256,
+            failure=FailureRecord(kind=failure.kind, message=failure.message) if failure else None,
+            tokens=[_token(t) for t in decision.tokens] if tokens else None,
+            text=text,
+        )
+
+    def to_json(self) -> str:
+        """Return one line of JSON."""
+        return self.model_dump_json(exclude_none=False)
+
+
+_SAME_NAMES = (
+    "id", "stream_id", "conversation_id", "direction", "action", "would_action", "reason", "risk", "category",
+    "stop_offset", "released_chars", "withheld_chars", "leaked_chars", "unjudged_chars", "n_tokens", "n_windows",
+    "n_dropped_turns", "latency_ms",
+)  # fmt: skip
+"""Fields that a record takes over from its decision under the same name."""
+
+
+def record_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a record."""
+    return Record.model_json_schema()
+
+
+def _token(token: TokenVerdict) -> TokenRecord:
+    vectors = token.verdict
+    return TokenRecord(
+        start=token.start, end=token.end, risk=list(vectors.risk_vector), category=list(vectors.category_vector)
+    )
+
+
+def _well_formed(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,279 @@
+"""One answer under moderation: text in, released text out, one decision at the end."""
+
+import threading
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from guardrail.decision import Decision, Direction, Failure, Identity, Reason
+from guardrail.driving import adrive, drive
+from guardrail.engines.base import Engine
+from guardrail.errors import ContextOverflow, EngineError, StreamClosed, StreamError
+from guardrail.gate import Gate
+from guardrail.policy import Action, Policy
+from guardrail.reading import AnswerReader, Steps
+from guardrail.taxonomy import RiskLevel
+from guardrail.verdict import TokenVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a stream or check needs of its guard.
+
+    Attributes:
+        engine: runs the model.
+        policy: decides.
+        identity: who decides, for records.
+        stream_id: id of this stream or check.
+        conversation_id: the caller's id; None when none was given.
+        clock: monotonic seconds, for latency.
+        wall_clock: seconds since the epoch, for records.
+        new_id: makes a unique id.
+        record: takes the final decision and the fed text.
+    """
+
+    engine: Engine
+    policy: Policy
+    identity: Identity
+    stream_id: str
+    conversation_id: str | None
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    new_id: Callable[[], str]
+    record: Callable[[Decision, str], None]
+
+
+def applied(policy: Policy, would_action: Action) -> Action:
+    """Return what is done when the rules ask for `would_action`: shadow mode marks where it would have stopped."""
+    return Action.FLAG if would_action is Action.STOP and not policy.enforce else would_action
+
+
+def explain(error: Exception) -> Failure:
+    """Return the record of an exception; messages of ours hold no user text."""
+    return Failure(type(error).__name__, str(error))
+
+
+class Stream:
+    """One streamed answer. One caller at a time; different streams are independent. A context manager: leaving it
+    without `finish()` records the stream as abandoned.
+
+    `feed` and `finish` return the text released by the call. After a stop, `feed` returns "".
+    """
+
+    def __init__(self, context: Context, reader: AnswerReader) -> None:
+        self._context = context
+        self._reader = reader
+        self._gate = Gate(context.policy)
+        self._decode = getincrementaldecoder("utf-8")("replace").decode
+        self._lock = threading.Lock()
+        self._spent_s = 0.0
+        self._turn_started: float | None = None
+        self._text: list[str] = []
+        self._verdicts: list[TokenVerdict] = []
+        self._is_open = False
+        self._decision: Decision | None = None
+
+    def feed(self, delta: str | bytes, *, thinking: bool = False) -> str:
+        """Take the next piece of the answer (bytes may end inside a UTF-8 character); return what may be shown.
+
+        Args:
+            delta: text as the LLM sends it, cut anywhere.
+            thinking: whether it is reasoning before the answer.
+
+        Raises:
+            StreamClosed: the stream was finished.
+            StreamError: another caller is inside this stream, or reasoning came after the answer had begun.
+        """
+        with self._turn():
+            return drive(self._context.engine, self._feeding(delta, thinking))
+
+    async def afeed(self, delta: str | bytes, *, thinking: bool = False) -> str:
+        """As `feed`, without blocking the event loop."""
+        with self._turn():
+            return await adrive(self._context.engine, self._feeding(delta, thinking))
+
+    def finish(self) -> str:
+        """End the answer; return the rest that may be shown. A second call returns ""."""
+        with self._turn():
+            return drive(self._context.engine, self._finishing())
+
+    async def afinish(self) -> str:
+        """As `finish`, without blocking the event loop."""
+        with self._turn():
+            return await adrive(self._context.engine, self._finishing())
+
+    def close(self) -> None:
+        """Free the session. A stream that was neither finished nor stopped is recorded as abandoned."""
+        if self._decision is None:
+            self._gate.abandon()
+            self._settle()
+
+    @property
+    def decision(self) -> Decision:
+        """The decision; while the stream is open, what it would be if the answer ended here (not recorded)."""
+        return self._decision or self._decide()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the gate has stopped the answer: stop the LLM too."""
+        return self._gate.is_stopped
+
+    @property
+    def verdicts(self) -> tuple[TokenVerdict, ...]:
+        """Verdicts of the content tokens judged so far."""
+        return tuple(self._verdicts)
+
+    @property
+    def released_chars(self) -> int:
+        """Characters released so far."""
+        return self._gate.released_chars
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def opening(self) -> Steps[None]:
+        """Read the context; a failure counts as the stream's."""
+        if self._is_open:
+            return
+        self._is_open = True
+        try:
+            yield from self._reader.open()
+        except EngineError as error:
+            self._fail(error)
+            self._settle_if_stopped()
+
+    def _feeding(self, delta: str | bytes, thinking: bool) -> Steps[str]:
+        if self._gate.is_finished:
+            raise StreamClosed("text was fed to a finished stream")
+        text = self._decode(delta) if isinstance(delta, bytes) else delta
+        yield from self.opening()
+        if not self._gate.is_settled:
+            self._reader.push(text, thinking=thinking)
+            self._text.append(text)
+        released = [self._gate.feed(text)]
+        if not self._gate.is_settled:
+            try:
+                yield from self._judging(released)
+                released.append(self._check_held())
+                if not self._gate.is_settled:
+                    yield from self._reader.warm()
+            except EngineError as error:
+                released.append(self._fail(error))
+        self._settle_if_stopped()
+        return "".join(released)
+
+    def _finishing(self) -> Steps[str]:
+        rest = self._decode(b"", True)
+        released = [(yield from self._feeding(rest, False))] if rest and not self._gate.is_finished else []
+        if not self._gate.is_settled and not self._gate.is_finished:
+            try:
+                yield from self.opening()
+                self._reader.end()
+                yield from self._judging(released)
+            except EngineError as error:
+                released.append(self._fail(error))
+        released.append(self._gate.finish())
+        if self._decision is None:
+            self._settle()
+        return "".join(released)
+
+    def _judging(self, released: list[str]) -> Steps[None]:
+        """Read pending tokens until none are left or the gate stops; the rest of the text is then never read."""
+        while self._reader.has_pending and not self._gate.is_settled:
+            for token in (yield from self._reader.read()):
+                if self._gate.is_settled:
+                    break
+                self._verdicts.append(token)
+                released.append(self._gate.judge(token))
+
+    def _check_held(self) -> str:
+        bound = self._context.policy.max_held_chars
+        if bound is None or self._reader.held_chars <= bound:
+            return ""
+        if self._context.policy.on_held is Action.STOP:
+            return self._gate.fail(Reason.HELD, None, Action.STOP)
+        self._gate.mark(Reason.HELD)
+        return ""
+
+    def _fail(self, error: EngineError) -> str:
+        """Apply what the policy says of failures; the one place that does."""
+        if isinstance(error, ContextOverflow):
+            return self._gate.fail(Reason.TOO_LONG, explain(error), Action.STOP)
+        return self._gate.fail(Reason.FAILURE, explain(error), self._context.policy.on_failure)
+
+    def _settle_if_stopped(self) -> None:
+        if self._gate.is_stopped and self._decision is None:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Make the decision final, record it, free the session."""
+        self._reader.close()
+        self._decision = self._decide()
+        self._context.record(self._decision, "".join(self._text))
+        self._text.clear()
+
+    def _decide(self) -> Decision:
+        gate, context = self._gate, self._context
+        would = gate.would_action
+        finding = gate.finding
+        decisive = finding.token if finding else max(self._verdicts, key=_non_safe, default=None)
+        return Decision(
+            id=context.new_id(),
+            stream_id=context.stream_id,
+            conversation_id=context.conversation_id,
+            time=context.wall_clock(),
+            direction=Direction.RESPONSE,
+            action=applied(context.policy, would),
+            would_action=would,
+            reason=gate.cause or (Reason.VERDICT if would.rank else Reason.CLEAR),
+            risk=finding.risk if finding else RiskLevel.SAFE if self._verdicts else None,
+            category=finding.category if finding else None,
+            verdict=decisive.verdict if decisive else None,
+            stop_offset=gate.stop_offset,
+            released_chars=gate.released_chars,
+            withheld_chars=gate.fed_chars - gate.released_chars,
+            leaked_chars=gate.leaked_chars,
+            unjudged_chars=gate.unjudged_chars,
+            n_tokens=len(self._verdicts),
+            n_windows=self._reader.n_windows,
+            n_dropped_turns=self._reader.n_dropped_turns,
+            unreadable=(),
+            failure=gate.failure,
+            identity=context.identity,
+            latency_ms=self._latency_ms,
+            tokens=tuple(self._verdicts),
+        )
+
+    @property
+    def _latency_ms(self) -> float:
+        running = 0.0 if self._turn_started is None else self._context.clock() - self._turn_started
+        return (self._spent_s + running) * 1000
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let one caller in, take its time, and shut the gate if it is interrupted: the session's state is unknown."""
+        if not self._lock.acquire(blocking=False):
+            raise StreamError("two callers used one stream at the same time")
+        self._turn_started = self._context.clock()
+        try:
+            yield
+        except StreamError:
+            raise
+        except BaseException as error:
+            self._gate.fail(Reason.FAILURE, Failure(type(error).__name__, "the call was interrupted"), Action.STOP)
+            self.close()
+            raise
+        finally:
+            self._spent_s += self._context.clock() - self._turn_started
+            self._turn_started = None
+            self._lock.release()
+
+
+def _non_safe(token: TokenVerdict) -> float:
+    return token.verdict.non_safe_probability

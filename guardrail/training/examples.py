@@ -1,0 +1,214 @@
+"""Labelled rows to training examples: ids, and which positions carry which label.
+
+Rendering and encoding are those of inference (`conversation`, `encoding`), so that training sees the same ids.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from guardrail.conversation import ANSWER_HEADER, EMPTY_THINKING, judged_prompts, render, render_prompt, to_messages
+from guardrail.encoding import GuardTokenizer, IncrementalEncoder, Token
+from guardrail.errors import ConfigurationError
+from guardrail.evaluation.rows import parse_row
+from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, LabelSet, RiskLevel, category_name
+from guardrail.training.corpus import is_held_out, read_jsonl
+from guardrail.training.settings import Count
+
+Teach = Callable[[Sequence[Mapping[str, Any]]], Sequence[tuple[float, ...] | None]]
+"""From all rows to the probabilities of an answer's risk levels, in the order of the response labels."""
+
+_NEEDED = ("messages", "target", "risk", "category", "lang", "unsafe_start_char")
+
+IGNORED = -100
+"""Label of a position without a loss."""
+
+LEAST_LENGTH = 64
+"""Least `max_length`: in fewer tokens an answer's three quarters and its scaffold (15 tokens with the smallest
+vocabulary, 6 with Qwen's) leave no room for a prompt."""
+
+UNLABELLED_OPENING = 0.25
+UNLABELLED_TOKENS = 8
+"""Where a harmful answer turns harmful is unknown without a span: the first quarter, and at least 8 tokens (but at
+most half of the answer), carry no label; the newlines before the answer count as a token. Ours; the reference finds
+the onset with rollouts."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """How one data file is used.
+
+    Attributes:
+        max_rows: most rows of each risk level; 0 takes all.
+        repeat: times each row is seen an epoch.
+        skip_langs: languages left out whole, for measuring.
+        prompt_is_safe: whether the user turn of a response row is an ordinary, harmless request.
+        as_answer: whether statements labelled as prompts are trained a second time as answers to nothing.
+        unlabelled: whether rows without a label are taken too; only a teacher says something about them.
+    """
+
+    max_rows: Annotated[int, Field(ge=0)] = 0
+    repeat: Count = 1
+    skip_langs: tuple[str, ...] = ()
+    prompt_is_safe: bool = False
+    as_answer: bool = False
+    unlabelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row ready for the model.
+
+    Attributes:
+        ids: int64 [position].
+        query_position: where the query heads are trained; -1 without a query label.
+        query_risk: index of the risk, or IGNORED.
+        query_category: index of the category, or IGNORED.
+        response_risk: int64 [position], IGNORED where there is no loss.
+        response_category: index of the answer's category, or IGNORED.
+        is_held_out: whether the row is for validation only.
+        teacher: probabilities of the answer's risk levels by the teacher; empty without one.
+        teacher_share: weight of the teacher against the label in the risk loss, in [0, 1].
+    """
+
+    ids: np.ndarray[Any, np.dtype[np.int64]]
+    query_position: int
+    query_risk: int
+    query_category: int
+    response_risk: np.ndarray[Any, np.dtype[np.int64]]
+    response_category: int
+    is_held_out: bool
+    teacher: tuple[float, ...] = ()
+    teacher_share: float = 0.0
+
+
+def read_examples(
+    tokenizer: GuardTokenizer,
+    data_dir: Path,
+    sources: Mapping[str, Source],
+    max_length: int,
+    seed: int,
+    teach: Teach | None = None,
+    teacher_share: float = 0.0,
+) -> Iterator[Example]:
+    """Yield the examples of all sources; a teacher, if any, sees all rows first."""
+    chosen = [(row, source) for name, source in sources.items() for row in select_rows(data_dir / name, source, seed)]
+    taught = teach([row for row, _ in chosen]) if teach else [None] * len(chosen)
+    for (row, source), teacher in zip(chosen, taught, strict=True):
+        if row["risk"] is None and teacher is None:
+            continue
+        guess = None if teacher is None else RESPONSE_LABELS.risks[int(np.argmax(teacher))]
+        labelled = row if row["risk"] else {**row, "risk": guess}
+        example = to_example(tokenizer, labelled, max_length, prompt_is_safe=source.prompt_is_safe)
+        if teacher is not None:
+            example = replace(example, teacher=teacher, teacher_share=teacher_share if row["risk"] else 1.0)
+        yield from [example] * source.repeat
+
+
+def select_rows(path: Path, source: Source, seed: int) -> list[dict[str, Any]]:
+    """Return a file's labelled rows, at most `max_rows` of each risk level, drawn at random.
+
+    Raises:
+        ConfigurationError: no such file, or a row (named by its id) that does not follow the schema.
+    """
+    rows = [
+        _checked(path, r)
+        for r in read_jsonl(path, _NEEDED)
+        if (r["risk"] is not None or source.unlabelled) and r["lang"] not in source.skip_langs
+    ]
+    chosen = _draw(rows, source.max_rows, seed) if source.max_rows else rows
+    return chosen + [_as_answer(row) for row in chosen] if source.as_answer else chosen
+
+
+def _checked(path: Path, row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        parse_row(row)
+    except ValueError as error:
+        raise ConfigurationError(f"{path.name}, row {row.get('id')!r}: {error}") from None
+    return row
+
+
+def _as_answer(row: dict[str, Any]) -> dict[str, Any]:
+    text = row["messages"][-1]["content"]
+    return {
+        **row, "target": "response", "messages": [{"role": "assistant", "content": text}], "unsafe_start_char": None
+    }  # fmt: skip
+
+
+def _draw(rows: list[dict[str, Any]], most: int, seed: int) -> list[dict[str, Any]]:
+    order = np.random.default_rng(seed).permutation(len(rows))
+    taken: dict[str, int] = {}
+    chosen = []
+    for i in order:
+        level = rows[i]["risk"]
+        taken[level] = taken.get(level, 0) + 1
+        if taken[level] <= most:
+            chosen.append(rows[i])
+    return chosen
+
+
+def to_example(
+    tokenizer: GuardTokenizer, row: Mapping[str, Any], max_length: int, *, prompt_is_safe: bool = False
+) -> Example:
+    """Turn one row of the data schema into an example of at most `max_length` tokens, `LEAST_LENGTH` or more."""
+    messages = to_messages(row["messages"])
+    family = next((m.content for m in messages if m.role == "user"), messages[-1].content)
+    risk = RiskLevel(row["risk"].capitalize())
+    if row["target"] == "prompt":
+        ids = _fit(tokenizer.encode_segments(render_prompt(judged_prompts(messages)[-1])), max_length)
+        labels = _risk_index(PROMPT_LABELS, risk), _category_index(PROMPT_LABELS, risk, row["category"])
+        return _example(ids, len(ids) - 1, labels, [IGNORED] * len(ids), IGNORED, is_held_out(family))
+    context = tokenizer.encode_segments(render(messages[:-1]))
+    head = tokenizer.encode_segments([*ANSWER_HEADER, *EMPTY_THINKING[:-1]])
+    answer = _encode_answer(tokenizer, messages[-1].content)[: max_length // 2 + max_length // 4]
+    context = _fit(context, max_length - len(head) - len(answer))
+    ids = [*context, *head, *(token.id for token in answer)]
+    onset = row["unsafe_start_char"]
+    per_token = [IGNORED] * (len(ids) - len(answer)) + _label_answer(answer, risk, onset)
+    position = len(context) - 2 if prompt_is_safe and len(context) > 1 else -1
+    query = (_risk_index(PROMPT_LABELS, RiskLevel.SAFE), IGNORED) if position >= 0 else (IGNORED, IGNORED)
+    category = _category_index(RESPONSE_LABELS, risk, row["category"])
+    return _example(ids, position, query, per_token, category, is_held_out(family))
+
+
+def _example(
+    ids: list[int], position: int, query: tuple[int, int], response: list[int], category: int, held_out: bool
+) -> Example:
+    arrays = np.asarray(ids, np.int64), np.asarray(response, np.int64)
+    return Example(arrays[0], position, *query, arrays[1], category, held_out)
+
+
+def _encode_answer(tokenizer: GuardTokenizer, text: str) -> list[Token]:
+    encoder = IncrementalEncoder(tokenizer, EMPTY_THINKING[-1].text)
+    return encoder.feed(text) + encoder.finish()
+
+
+def _label_answer(tokens: list[Token], risk: RiskLevel, onset: int | None) -> list[int]:
+    """Label content tokens: all Safe for a safe answer, else the answer's level from its onset on."""
+    safe, level = _risk_index(RESPONSE_LABELS, RiskLevel.SAFE), _risk_index(RESPONSE_LABELS, risk)
+    if risk is not RiskLevel.SAFE and onset is None:
+        n_open = min(len(tokens) // 2, max(UNLABELLED_TOKENS, int(len(tokens) * UNLABELLED_OPENING)))
+        labels = [IGNORED] * n_open + [level] * (len(tokens) - n_open)
+    else:
+        labels = [level if onset is None or token.end > onset else safe for token in tokens]
+    return [label if token.is_content else IGNORED for label, token in zip(labels, tokens, strict=True)]
+
+
+def _fit(ids: list[int], max_length: int) -> list[int]:
+    """Cut the middle out of an over-long rendering; its opening and its judged end stay."""
+    head = max_length // 3
+    return ids if len(ids) <= max_length else [*ids[:head], *ids[len(ids) - (max_length - head) :]]
+
+
+def _risk_index(labels: LabelSet, risk: RiskLevel) -> int:
+    return labels.risks.index(risk)
+
+
+def _category_index(labels: LabelSet, risk: RiskLevel, categories: list[str]) -> int:
+    names = [category_name(c) for c in categories]
+    known = [name for name in names if name in labels.categories]
+    return labels.categories.index(known[0]) if known and risk is not RiskLevel.SAFE else IGNORED

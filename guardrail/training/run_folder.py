@@ -1,0 +1,77 @@
+"""A run folder: settings, versions, log lines and the latest checkpoint, so that a killed run goes on where it was."""
+
+import json
+import platform
+import shutil
+import time
+from importlib.metadata import version
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from guardrail.errors import ConfigurationError
+
+
+class RunFolder:
+    """Keeps one run's files. Not safe for two processes.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path, config: Path, *, resume: bool) -> None:
+        """Begin or continue a run.
+
+        Raises:
+            ConfigurationError: the folder holds a run and `resume` is False, or other settings than `config`.
+        """
+        self.path = path
+        kept = path / "settings.toml"
+        if kept.exists() and not resume:
+            raise ConfigurationError(f"{path} holds a run", hint="--resume continues it; another `output` starts anew")
+        if kept.exists() and kept.read_bytes() != config.read_bytes():
+            raise ConfigurationError(f"{path} was begun with other settings than {config.name}")
+        path.mkdir(parents=True, exist_ok=True)
+        if not kept.exists():
+            shutil.copyfile(config, kept)
+        packages = {name: version(name) for name in ("torch", "tokenizers", "numpy")}
+        self.log({"event": "start", "resume": resume, "python": platform.python_version(), **packages})
+
+    def log(self, values: dict[str, Any]) -> None:
+        """Append one line to log.jsonl."""
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": time.time(), **values}) + "\n")
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint in one move, so that a kill leaves the old or the new one."""
+        torch.save(state, self.path / "state.tmp")
+        (self.path / "state.tmp").replace(self.path / "state.pt")
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the checkpoint, or None if there is none."""
+        path = self.path / "state.pt"
+        return torch.load(path, weights_only=True) if path.exists() else None
+
+
+def progress_bar() -> Progress:
+    """Return the bar that training shows: steps, loss, speed and the time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[status]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        refresh_per_second=0.5,
+    )
+
+
+def cosine(progress: float, warmup: float, floor: float = 0.05) -> float:
+    """Return the learning-rate factor at a share of the run in [0, 1]: linear warm-up, then cosine down to `floor`."""
+    if progress < warmup:
+        return progress / warmup
+    done = (progress - warmup) / (1 - warmup)
+    return floor + (1 - floor) * 0.5 * (1 + cos(pi * min(1.0, done)))

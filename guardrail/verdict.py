@@ -1,0 +1,99 @@
+"""What the model said: full probability vectors, read by name. What to do about it is policy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from guardrail.taxonomy import LabelSet, RiskLevel
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the model said about a prompt or at one token.
+
+    Attributes:
+        labels: meaning of the two vectors' indices.
+        risk_vector: probability of each risk level, in [0, 1], summing to 1, indexed as `labels.risks`.
+        category_vector: probability of each category given that there is harm, indexed as `labels.categories`.
+    """
+
+    labels: LabelSet
+    risk_vector: tuple[float, ...]
+    category_vector: tuple[float, ...]
+
+    @property
+    def risk(self) -> RiskLevel:
+        """The most probable level (argmax, as published; the first index wins a tie)."""
+        return self.labels.risks[_argmax(self.risk_vector)]
+
+    @property
+    def top_category(self) -> str:
+        """The most probable category, whatever the risk."""
+        return self.labels.categories[_argmax(self.category_vector)]
+
+    @property
+    def category(self) -> str | None:
+        """The most probable category; None when the risk is Safe, since the head always names something."""
+        return None if self.risk is RiskLevel.SAFE else self.top_category
+
+    @property
+    def risk_probabilities(self) -> dict[str, float]:
+        """Probability in [0, 1] by risk level name."""
+        return {level.value: p for level, p in zip(self.labels.risks, self.risk_vector, strict=True)}
+
+    @property
+    def category_probabilities(self) -> dict[str, float]:
+        """Probability in [0, 1] by category name."""
+        return dict(zip(self.labels.categories, self.category_vector, strict=True))
+
+    def probability(self, level: RiskLevel) -> float:
+        """Probability of one level, in [0, 1]."""
+        return self.risk_vector[self.labels.risks.index(level)]
+
+    @property
+    def non_safe_probability(self) -> float:
+        """Probability of Controversial or Unsafe, in [0, 1]; higher is riskier."""
+        return self.probability(RiskLevel.CONTROVERSIAL) + self.probability(RiskLevel.UNSAFE)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVerdict:
+    """The verdict at one content token, with its place in the text.
+
+    Attributes:
+        verdict: what the response heads said at this token.
+        index: number of the token among the judged content tokens, from 0.
+        start: first character of the token in the raw text (Python str, half-open).
+        end: one past its last character. Tokens that share one character (its UTF-8 bytes) share its span.
+        complete: whether the last character of the span ends with this token; False while later tokens
+            carry more bytes of it.
+    """
+
+    verdict: Verdict
+    index: int
+    start: int
+    end: int
+    complete: bool = True
+
+    @property
+    def risk(self) -> RiskLevel:
+        """The most probable level at this token."""
+        return self.verdict.risk
+
+    @property
+    def category(self) -> str | None:
+        """The most probable category at this token; None when the risk is Safe."""
+        return self.verdict.category
+
+    @property
+    def risk_probabilities(self) -> dict[str, float]:
+        """Probability in [0, 1] by risk level name."""
+        return self.verdict.risk_probabilities
+
+    @property
+    def category_probabilities(self) -> dict[str, float]:
+        """Probability in [0, 1] by category name."""
+        return self.verdict.category_probabilities
+
+
+def _argmax(vector: Sequence[float]) -> int:
+    return max(range(len(vector)), key=vector.__getitem__)

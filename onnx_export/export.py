@@ -1,0 +1,95 @@
+"""Checkpoint folder in, exported folder out, in one move."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from guardrail.checkpoint import CONFIG_FILE, Checkpoint, read_json
+from guardrail.errors import CheckpointError
+from guardrail.exported import FILES, FORMAT, MANIFEST_FILE, Manifest, hash_file
+from guardrail.onnx_export.graph import GRAPH_VERSION, Precision, check_precision, write_graph
+
+TOKENIZER_FILE = "tokenizer.json"
+
+Progress = Callable[[int, int], object]
+"""Called with layers done and layers in all."""
+
+
+def export_checkpoint(
+    source: str | Path,
+    target: str | Path,
+    *,
+    precision: str = "int8",
+    name: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Export a checkpoint; an exported folder that is already there is replaced, once the new one is complete.
+
+    Args:
+        source: checkpoint folder in the published format, with tokenizer.json.
+        target: folder to make.
+        precision: "int8" or "fp32".
+        name: of the model in records; None takes the source folder's.
+        progress: told of each layer.
+
+    Returns:
+        The target.
+
+    Raises:
+        CheckpointError: the source is no such checkpoint, or `target` holds something else.
+        ConfigurationError: unknown precision.
+    """
+    source, target, checked = Path(source), Path(target), check_precision(precision)
+    checkpoint = Checkpoint.open(source)
+    if not (source / TOKENIZER_FILE).is_file():
+        raise CheckpointError(f"no {TOKENIZER_FILE} beside the checkpoint", hint="copy it from the model's repository")
+    _check_target(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as scratch:
+        made, replaced = Path(scratch) / "made", Path(scratch) / "replaced"
+        made.mkdir()
+        _fill(made, checkpoint, checked, name or source.resolve().name, progress)
+        if target.exists():
+            target.rename(replaced)  # removed with the scratch folder
+        made.rename(target)
+    return target
+
+
+def _fill(
+    folder: Path, checkpoint: Checkpoint, precision: Precision, name: str, progress: Progress | None = None
+) -> None:
+    write_graph(checkpoint.config, checkpoint.tensor, folder, precision, progress)
+    for file in (CONFIG_FILE, TOKENIZER_FILE):
+        shutil.copyfile(checkpoint.folder / file, folder / file)
+    manifest = Manifest(
+        graph_version=GRAPH_VERSION,
+        name=name,
+        precision=precision,
+        source_sha256=checkpoint.sha256(),
+        files={file: hash_file(folder / file) for file in FILES},
+        versions={package: version(package) for package in ("guardrail-stream", "onnx", "numpy")},
+    )
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to replace anything but an export or an empty folder: what is replaced is deleted."""
+    if not target.exists():
+        return
+    hint = "give a new or an exported folder"
+    if not target.is_dir():
+        raise CheckpointError(f"{target} is something else than a folder", hint=hint)
+    names = sorted(path.name for path in target.iterdir())
+    foreign = [name for name in names if name not in (*FILES, MANIFEST_FILE)]
+    if foreign or (names and not _is_export(target)):
+        raise CheckpointError(f"{target} holds something else: {(foreign or names)[0]}", hint=hint)
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether the folder's manifest is ours; browser extensions and web pages have a manifest.json too."""
+    try:
+        return bool(read_json(folder / MANIFEST_FILE).get("format") == FORMAT)
+    except CheckpointError:
+        return False

@@ -1,0 +1,64 @@
+"""Fixtures and profiles for all tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from guardrail.checkpoint import CONFIG_FILE, read_json
+from guardrail.checkpoint_config import GuardConfig
+from guardrail.encoding import GuardTokenizer
+from guardrail.engines.base import Engine
+from guardrail.engines.onnx import OnnxEngine
+from guardrail.engines.torch import TorchEngine
+from guardrail.exported import read_manifest
+from guardrail.onnx_export import export_checkpoint
+from guardrail.testing import HashEngine, default_tokenizer
+from tests.tiny import VOCABULARY, write_tiny
+
+settings.register_profile(
+    "fixed", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("fixed")
+
+ENGINES = ("fake", "torch", "onnx-fp32", "onnx-int8")
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> GuardTokenizer:
+    """The embedded model's tokenizer."""
+    return default_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint folder with tokenizer."""
+    return write_tiny(tmp_path_factory.mktemp("tiny") / "checkpoint")
+
+
+def open_onnx(folder: Path, *, threads: int = 1) -> OnnxEngine:
+    """Load an exported folder."""
+    config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
+    return OnnxEngine(folder, read_manifest(folder), config, threads=threads)
+
+
+@pytest.fixture(scope="session")
+def engines(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Engine]]:
+    """Every engine, over the same tiny checkpoint where it has one."""
+    made: dict[str, Engine] = {
+        "fake": HashEngine(vocab_size=VOCABULARY, max_context=512),
+        "torch": TorchEngine.from_checkpoint(tiny_checkpoint),
+    }
+    for precision in ("fp32", "int8"):
+        folder = tmp_path_factory.mktemp(precision) / "export"
+        made[f"onnx-{precision}"] = open_onnx(export_checkpoint(tiny_checkpoint, folder, precision=precision))
+    yield made
+    for engine in made.values():
+        engine.close()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, engines: dict[str, Engine]) -> Engine:
+    """One engine after the other."""
+    return engines[request.param]

@@ -1,0 +1,108 @@
+"""From verdicts to judgements, figures and latency."""
+
+from dataclasses import replace
+
+import pytest
+
+from guardrail.conversation import Message, Role
+from guardrail.decision import Direction
+from guardrail.encoding import GuardTokenizer
+from guardrail.evaluation.judges import GuardJudge, Judgement, judge_tokens, response_score
+from guardrail.evaluation.latency import detection_latency
+from guardrail.evaluation.report import sections
+from guardrail.evaluation.rows import Row
+from guardrail.evaluation.runner import run
+from guardrail.evaluation.tables import Report, to_markdown
+from guardrail.guard import Guard
+from guardrail.policy import Action
+from guardrail.policy_file import load_policy
+from guardrail.taxonomy import RiskLevel
+from guardrail.testing import FailingEngine, MarkerEngine, raising
+
+RISKY = {"☠": ("Unsafe", "Violent"), "⚠": ("Controversial", "Unethical Acts")}
+ORDINARY = "all is well and the sun is out "
+
+
+def row(text: str, risk: RiskLevel, *, target: Direction = Direction.PROMPT, onset: int | None = None) -> Row:
+    messages = [Message(Role.USER, "hi" if target is Direction.RESPONSE else text)]
+    if target is Direction.RESPONSE:
+        messages.append(Message(Role.ASSISTANT, text))
+    categories = () if risk is RiskLevel.SAFE else ("Violent",)
+    return Row("1", "made", "en", tuple(messages), target, risk, categories, unsafe_start_char=onset)
+
+
+@pytest.fixture
+def judge(tokenizer: GuardTokenizer) -> GuardJudge:
+    return GuardJudge(Guard(MarkerEngine(tokenizer, RISKY), tokenizer), name="guard")
+
+
+def test_levels_are_read_by_the_rules(judge: GuardJudge) -> None:
+    """Unsafe where the loose reading acts, Controversial where only the strict one does."""
+    texts = [("fine", RiskLevel.SAFE), ("bad ☠ bad", RiskLevel.UNSAFE), ("so ⚠ so", RiskLevel.CONTROVERSIAL)]
+    for target in Direction:
+        rows = [row(text + " and so on", risk, target=target) for text, risk in texts]
+        assert [j.level for j in judge.judge(rows)] == [risk for _, risk in texts]
+
+
+def test_a_single_risky_token_counts_only_without_debounce() -> None:
+    """The score of an answer is the highest threshold at which the policy would act."""
+    assert response_score([0.1, 0.9, 0.2], 1) == 0.9
+    assert response_score([0.1, 0.9, 0.2], 2) == 0.2
+    assert response_score([0.9], 2) == 0.0
+
+
+def test_the_stop_token_is_the_gates(judge: GuardJudge, tokenizer: GuardTokenizer) -> None:
+    """The stop of the evaluation is that of a stream with the same policy."""
+    text = ORDINARY + "☠ and more of it"
+    (found,) = judge.judge([row(text, RiskLevel.UNSAFE, target=Direction.RESPONSE, onset=len(ORDINARY))])
+    stream = Guard(MarkerEngine(tokenizer, RISKY), tokenizer).open_stream("hi")
+    stream.feed(text)
+    stream.finish()
+    onset = next(token for token in stream.verdicts if token.end > len(ORDINARY))
+    assert (found.onset_token, found.stop_token) == (onset.index, stream.verdicts[-1].index)
+
+
+def test_latency_tells_ahead_hit_late_and_missed() -> None:
+    """Token 10 is the onset: stops at 4, 12, 90 and never."""
+    base = Judgement(Action.STOP, RiskLevel.UNSAFE, 1.0, onset_token=10)
+    found = detection_latency(replace(base, stop_token=stop) for stop in (4, 12, 90, None))
+    assert found is not None
+    assert (found.n, found.n_ahead, found.n_hit, found.n_late, found.n_missed) == (4, 1, 1, 1, 1)
+    assert (found.median_tokens, found.first_128.value) == (41.0, 0.75)
+
+
+def test_figures_of_a_small_run(judge: GuardJudge) -> None:
+    """Two harmful prompts of which one is found, two safe ones of which one is flagged."""
+    rows = [
+        row("kill ☠", RiskLevel.UNSAFE), row("hidden", RiskLevel.UNSAFE),
+        row("fine", RiskLevel.SAFE), row("fine ⚠", RiskLevel.SAFE),
+    ]  # fmt: skip
+    overall = sections(run(judge, rows))[Direction.PROMPT].overall
+    assert (overall.n_safe, overall.n_unsafe) == (2, 2)
+    assert overall.strict.recall.value == overall.strict.precision.value == 0.5
+    assert overall.loose.precision.value == 1.0
+    assert (overall.false_positives.value, overall.false_stops.value) == (0.5, 0.0)
+    page = "".join(to_markdown(cells) for cells in Report.of([run(judge, rows)], ("made",)).tables())
+    assert "| guard | 2 | 50.0 %" in page
+
+
+def test_rows_that_cannot_be_judged_count_as_the_gravest(tokenizer: GuardTokenizer) -> None:
+    """Fail closed, counted, named; the others are judged."""
+    inner = MarkerEngine(tokenizer, RISKY)
+    guard = Guard(FailingEngine(inner, at_step=2, breakage=raising(RuntimeError("x"))), tokenizer)
+    found = run(GuardJudge(guard), [row("fine", RiskLevel.SAFE)] * 4)
+    assert [j.failure is None for j in found.judgements] == [True, True, False, False]
+    assert found.judgements[-1].action is Action.STOP
+    assert sections(found)[Direction.PROMPT].failures == {"EngineError": 2}
+
+
+def test_shadow_is_measured_as_if_it_enforced(judge: GuardJudge, tokenizer: GuardTokenizer) -> None:
+    """Figures are about verdicts and rules, not about roll-out."""
+    text = row("bad ☠ bad bad", RiskLevel.UNSAFE, target=Direction.RESPONSE)
+    shadow = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, policy=load_policy("shadow"))
+    assert GuardJudge(shadow).judge([text])[0].stop_token == judge.judge([text])[0].stop_token
+
+
+def test_no_tokens_no_finding() -> None:
+    """An empty answer is safe."""
+    assert judge_tokens((), load_policy("balanced")).level is RiskLevel.SAFE

@@ -1,0 +1,248 @@
+"""The published checkpoint format: what is read, what is written, what is refused and named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardrail.checkpoint import Checkpoint, write_checkpoint
+from guardrail.checkpoint_config import GuardConfig, tensor_shapes
+from guardrail.errors import CheckpointError
+from guardrail.taxonomy import Category, LabelSet, RiskLevel
+from tests.tiny import tiny_config
+
+CONFIG = tiny_config(vocab_size=50)
+
+
+def random_tensors(config: GuardConfig, seed: int = 0) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Random values for every tensor."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in tensor_shapes(config).items()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A written checkpoint."""
+    write_checkpoint(tmp_path, CONFIG, random_tensors(CONFIG), dtype="f32")
+    return tmp_path
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change keys of a JSON file; None removes one."""
+    value = {**json.loads(path.read_text("utf-8")), **changes}
+    path.write_text(json.dumps({k: v for k, v in value.items() if v is not None}), "utf-8")
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "f16", "f32"])
+@pytest.mark.parametrize("max_shard_bytes", [10**9, 20_000])
+def test_save_load_save_is_identical(tmp_path: Path, dtype: str, max_shard_bytes: int) -> None:
+    """One file or shards, in every type: a second round writes the same bytes."""
+    for source, name in ((None, "a"), ("a", "b")):
+        if source is None:
+            config, tensors = CONFIG, random_tensors(CONFIG)
+        else:
+            opened = Checkpoint.open(tmp_path / source)
+            config, tensors = opened.config, {n: opened.tensor(n) for n in tensor_shapes(opened.config)}
+        write_checkpoint(tmp_path / name, config, tensors, dtype=dtype, max_shard_bytes=max_shard_bytes)
+    first = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert first == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    assert (len(first) > 2) == (max_shard_bytes < 10**9)
+
+
+def test_the_files_are_ordinary_safetensors(folder: Path) -> None:
+    """The safetensors library reads what we write, under the published names."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(folder / "model.safetensors")
+    heads = {name for name in tensors if not name.startswith("model.")}
+    assert heads == {
+        "risk_level_category_pre.weight", "risk_level_category_layernorm.weight", "risk_level_head.weight",
+        "category_head.weight", "query_risk_level_category_pre.weight", "query_risk_level_category_layernorm.weight",
+        "query_risk_level_head.weight", "query_category_head.weight",
+    }  # fmt: skip
+    assert np.array_equal(tensors["model.norm.weight"], Checkpoint.open(folder).tensor("model.norm.weight"))
+
+
+def test_config_has_the_published_labels_and_spellings(folder: Path) -> None:
+    """Four maps with string keys: 0 Safe, 1 Unsafe, 2 Controversial; short category names; no Jailbreak in answers."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    assert config["architectures"] == ["Qwen3ForGuardModel"]
+    assert config["response_risk_level_map"] == {"0": "Safe", "1": "Unsafe", "2": "Controversial"}
+    assert config["query_category_map"]["8"] == "Jailbreak"
+    assert config["response_category_map"] == {
+        "0": "Violent", "1": "Sexual Content", "2": "Self-Harm", "3": "Political", "4": "PII", "5": "Copyright",
+        "6": "Illegal Acts", "7": "Unethical",
+    }  # fmt: skip
+
+
+def test_label_order_is_read_by_name(folder: Path) -> None:
+    """Another order of levels, and the evaluation script's spellings, give the same names."""
+    edit(
+        folder / "config.json",
+        query_risk_level_map={"0": "Controversial", "1": "Safe", "2": "Unsafe"},
+        response_category_map={"0": '"Violent"', "1": "Sexual Content or Sexual Acts", "2": "Suicide & Self-Harm",
+                               "3": "Politically Sensitive Topics", "4": "PII", "5": "Copyright Violation",
+                               "6": "Non-violent Illegal Acts", "7": "Unethical Acts"},
+    )  # fmt: skip
+    config = Checkpoint.open(folder).config
+    assert config.prompt_labels.risks == (RiskLevel.CONTROVERSIAL, RiskLevel.SAFE, RiskLevel.UNSAFE)
+    assert config.response_labels.categories[0] == Category.VIOLENT
+
+
+def test_custom_categories_keep_their_names(tmp_path: Path) -> None:
+    """A fine-tuned model's own categories survive a round trip."""
+    labels = LabelSet(CONFIG.response_labels.risks, ("Weather", "PII"))
+    config = tiny_config(vocab_size=50, response_labels=labels)
+    write_checkpoint(tmp_path, config, random_tensors(config))
+    assert Checkpoint.open(tmp_path).config.response_labels == labels
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rope_theta": None, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}},
+        {"torch_dtype": None, "dtype": "float32", "layer_types": ["full_attention"] * 2, "rope_theta": 5e5},
+        {"rope_scaling": {"rope_type": "default"}, "rope_theta": 5e5, "eos_token_id": 7},
+    ],
+)
+def test_spellings_of_all_transformers_versions_are_read(folder: Path, changes: dict[str, Any]) -> None:
+    """Re-saved derivatives differ in field names only."""
+    edit(folder / "config.json", **changes)
+    assert Checkpoint.open(folder).config.rope_theta == 5e5
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"architectures": ["Qwen3ForCausalLM"]}, "architectures"),
+        ({"architectures": None}, "architectures"),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"num_hidden_layers": "two"}, "num_hidden_layers"),
+        ({"num_attention_heads": 0}, "num_attention_heads"),
+        ({"num_key_value_heads": 3}, "key heads"),
+        ({"rope_scaling": {"type": "yarn"}}, "yarn"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"hidden_act": "gelu"}, "gelu"),
+        ({"use_sliding_window": True}, "sliding"),
+        ({"rms_norm_eps": -1}, "rms_norm_eps"),
+        ({"response_risk_level_map": None}, "response_risk_level_map"),
+        ({"response_risk_level_map": {"0": "Low", "1": "High", "2": "None"}}, "response label maps"),
+        ({"query_risk_level_map": {"0": "Safe", "1": "Unsafe", "2": "Unsafe"}}, "query label maps"),
+        ({"query_risk_level_map": {"0": "Safe", "1": "Unsafe", "3": "Controversial"}}, "must be 0 to 2"),
+        ({"num_category": 9}, "num_category says 9"),
+        ({"query_category_map": {"0": "PII", "1": "PII"}, "num_query_category": 2}, "query label maps"),
+    ],
+)
+def test_foreign_configs_are_refused_by_name(folder: Path, changes: dict[str, Any], says: str) -> None:
+    """The error names the key and what is wrong."""
+    edit(folder / "config.json", **changes)
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint.open(folder)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.pop("category_head.weight"), "missing tensors: category_head.weight"),
+        (lambda t: t.pop("model.layers.1.self_attn.q_norm.weight"), "missing tensors: model.layers.1"),
+        (lambda t: t.update({"score.weight": np.zeros(3, np.float32)}), "unknown tensors: score.weight"),
+        (lambda t: t.update({"lm_head.weight": np.zeros((50, 48), np.float32)}), "unknown tensors: lm_head.weight"),
+        (
+            lambda t: t.update({"risk_level_head.weight": np.zeros((4, 24), np.float32)}),
+            "risk_level_head.weight is [4, 24]",
+        ),
+        (lambda t: t.clear(), "and"),
+    ],
+)
+def test_missing_extra_and_misshapen_tensors_are_named(folder: Path, change: Any, says: str) -> None:
+    """Nothing is guessed: the list must be exact."""
+    from safetensors.numpy import save_file
+
+    tensors = random_tensors(CONFIG)
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint.open(folder)
+    assert says in str(caught.value)
+
+
+def test_an_untied_language_model_head_is_ignored(folder: Path) -> None:
+    """An untied backbone may carry its lm_head; the guard never reads it."""
+    from safetensors.numpy import save_file
+
+    edit(folder / "config.json", tie_word_embeddings=False)
+    save_file(
+        {**random_tensors(CONFIG), "lm_head.weight": np.zeros((50, 48), np.float32)}, folder / "model.safetensors"
+    )
+    assert Checkpoint.open(folder).config.tie_word_embeddings is False
+
+
+@pytest.mark.parametrize("n_bytes", [0, 4, 100, 5000, -1])
+def test_truncated_files_are_refused(folder: Path, n_bytes: int) -> None:
+    """Cut anywhere: a clear error, never a traceback or half a tensor."""
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    with pytest.raises(CheckpointError):
+        Checkpoint.open(folder)
+
+
+@given(junk=st.binary(max_size=200), header=st.text(max_size=60))
+def test_junk_in_place_of_weights_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, junk: bytes, header: str
+) -> None:
+    """Arbitrary bytes and arbitrary headers neither crash nor hang."""
+    folder = tmp_path_factory.mktemp("junk")
+    write_checkpoint(folder, CONFIG, random_tensors(CONFIG))
+    encoded = header.encode()
+    for content in (junk, len(encoded).to_bytes(8, "little") + encoded + junk):
+        (folder / "model.safetensors").write_bytes(content)
+        with pytest.raises(CheckpointError):
+            Checkpoint.open(folder)
+
+
+@pytest.mark.parametrize("config", ["", "[]", "{", '"x"', "{}"])
+def test_a_broken_config_is_refused(folder: Path, config: str) -> None:
+    """Broken or foreign JSON is named as such."""
+    (folder / "config.json").write_text(config, "utf-8")
+    with pytest.raises(CheckpointError):
+        Checkpoint.open(folder)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    """The hint says what was expected."""
+    with pytest.raises(CheckpointError, match=r"config\.json.*Stream"):
+        Checkpoint.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "other.bin", "missing.safetensors"])
+def test_a_shard_index_cannot_leave_the_folder(folder: Path, name: str) -> None:
+    """Shard names are plain file names of the folder."""
+    index = {"weight_map": dict.fromkeys(tensor_shapes(CONFIG), name)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+    with pytest.raises(CheckpointError):
+        Checkpoint.open(folder)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_bf16_is_rounded_to_nearest_even(values: list[float]) -> None:
+    """The same bits as torch's own conversion."""
+    import torch
+
+    from guardrail.checkpoint import _encode
+
+    array = np.array(values, np.float32)
+    expected = torch.from_numpy(array.copy()).to(torch.bfloat16).view(torch.uint16).numpy()
+    assert np.array_equal(_encode(array, "BF16"), expected)
+
+
+def test_unknown_types_and_wrong_tensors_are_not_written(tmp_path: Path) -> None:
+    """The writer refuses as the reader does."""
+    with pytest.raises(CheckpointError, match="unknown dtype 'f8'"):
+        write_checkpoint(tmp_path, CONFIG, random_tensors(CONFIG), dtype="f8")
+    with pytest.raises(CheckpointError, match="missing tensors"):
+        write_checkpoint(tmp_path, CONFIG, {})

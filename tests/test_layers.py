@@ -1,0 +1,201 @@
+"""Who may import whom: the arrows of the architecture, read from the sources with ast."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAPPED = {"guardrail": "guardrail", "adapters": "guardrail.adapters", "onnx_export": "guardrail.onnx_export"}
+"""Folder at the top of the repository to the package it is installed as."""
+
+LEAVES = {"taxonomy", "errors"}
+"""Everybody may import these; they import the standard library only."""
+RULES = {"verdict", "policy", "policy_file", "decision"}
+TEXT = {"conversation", "encoding", "windowing"}
+MOVING = {"engines.base", "gate", "reading", "driving", "stream", "checking", "sessions"}
+CORE = RULES | TEXT | MOVING | {"guard", "records.base"}
+FACADE = CORE | {"records", "testing"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "": CORE,
+    "taxonomy": set(),
+    "errors": set(),
+    "verdict": set(),
+    "policy": {"verdict"},
+    "policy_file": {"policy"},
+    "decision": {"verdict", "policy"},
+    "conversation": set(),
+    "encoding": {"conversation"},
+    "windowing": {"conversation", "encoding"},
+    "gate": {"verdict", "policy", "decision"},
+    "engines": {"engines", "verdict", "checkpoint", "checkpoint_config", "exported"},
+    "engines.base": {"verdict"},
+    "engines.torch": {"engines.base", "verdict", "checkpoint", "checkpoint_config", "network"},
+    "reading": {"engines.base", "verdict", "policy", "windowing"} | TEXT,
+    "driving": {"engines.base", "reading"},
+    "stream": CORE - {"guard", "checking", "records.base"},
+    "checking": CORE - {"guard", "records.base"},
+    "guard": CORE - {"guard"},
+    "loader": CORE | {"engines", "checkpoint", "checkpoint_config", "exported", "records"},
+    "records": {"records", "decision", "policy", "verdict"},
+    "testing": TEXT | {"engines.base", "verdict", "decision", "records"},
+    "checkpoint": {"checkpoint", "checkpoint_config", "verdict"},
+    "checkpoint_config": {"verdict"},
+    "exported": {"checkpoint_config", "verdict"},
+    "network": {"checkpoint", "checkpoint_config", "network"},
+    "assets": set(),
+    "cli": FACADE | {"cli", "evaluation"},
+    "evaluation": FACADE | {"evaluation", "engines", "loader", "checkpoint"},
+    "training": FACADE | {"training", "engines", "network", "evaluation", "checkpoint", "checkpoint_config", "loader"},
+    "adapters": FACADE,
+    "onnx_export": {"onnx_export", "checkpoint", "checkpoint_config", "exported", "verdict"} | TEXT,
+    "onnx_export.verify": {
+        "onnx_export",
+        "checkpoint",
+        "checkpoint_config",
+        "exported",
+        "verdict",
+        "engines",
+        "network",
+    }
+    | TEXT,
+}
+"""Module (longest matching prefix, without `guardrail.`) to the modules it may import, leaves apart."""
+
+LAZILY: dict[str, set[str]] = {
+    "guard": {"loader"},
+    "loader": {"onnx_export", "engines.torch"},
+    "cli": {"adapters", "training", "onnx_export", "checkpoint", "loader"},
+}
+"""What a module may import besides, inside a function only."""
+
+ALLOWED_OUTSIDE: dict[str, set[str]] = {
+    "": set(),
+    "policy_file": {"pydantic"},
+    "records": {"pydantic"},
+    "encoding": {"tokenizers"},
+    "engines": {"numpy"},
+    "engines.onnx": {"numpy", "onnxruntime"},
+    "engines.torch": {"numpy", "torch"},
+    "reading": {"numpy"},
+    "testing": {"numpy"},
+    "checkpoint": {"numpy", "safetensors", "pydantic"},
+    "checkpoint_config": {"pydantic"},
+    "network": {"torch", "numpy", "safetensors"},
+    "exported": {"pydantic"},
+    "loader": {"numpy", "pydantic", "huggingface_hub", "filelock", "rich", "tokenizers"},
+    "cli": {"cyclopts", "rich", "httpx", "langchain_core"},
+    "evaluation": {"numpy", "sklearn", "rich", "pydantic", "scipy"},
+    "training": {"torch", "numpy", "rich", "pydantic", "sklearn", "tokenizers", "safetensors", "onnx"},
+    "adapters.langchain": {"langchain_core"},
+    "onnx_export": {"onnx", "numpy", "safetensors", "pydantic", "tokenizers", "rich", "ml_dtypes"},
+    "onnx_export.verify": {"onnx", "numpy", "torch", "onnxruntime", "rich", "tokenizers"},
+}
+"""Module (longest prefix) to the foreign packages it may import."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement's target."""
+
+    name: str
+    line: int
+    is_lazy: bool
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """Every module of the package by its name, wherever its folder lies."""
+    for folder, package in MAPPED.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            yield ".".join([package, *(part for part in parts if part != "__init__")]), path
+
+
+MODULES = dict(sources())
+
+
+def imports(module: str) -> list[Import]:
+    """All imports of a module but those for type checkers only; `from package import module` names the module."""
+    found: list[Import] = []
+
+    def visit(node: ast.AST, is_lazy: bool) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Import):
+            found.extend(Import(alias.name, node.lineno, is_lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: import absolutely"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.append(Import(whole if whole in MODULES else str(node.module), node.lineno, is_lazy))
+        for child in ast.iter_child_nodes(node):
+            visit(child, is_lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+    visit(ast.parse(MODULES[module].read_text("utf-8")), False)
+    return found
+
+
+def inner(module: str) -> str:
+    """A module's name without `guardrail.`."""
+    return module.removeprefix("guardrail").removeprefix(".")
+
+
+def longest(table: dict[str, set[str]], name: str) -> set[str]:
+    """The entry of the longest key that is `name` or a package around it."""
+    keys = [key for key in table if key and (name == key or name.startswith(f"{key}."))]
+    return table[max(keys, key=len)] if keys else table.get("", set())
+
+
+def within(name: str, allowed: set[str]) -> bool:
+    """Whether `name` is one of the allowed modules or lies in one."""
+    return any(name == key or name.startswith(f"{key}.") for key in allowed)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows_between_our_modules_run_one_way(module: str) -> None:
+    """A module imports only what stands below it; a few reach up, inside a function, by name."""
+    name = inner(module)
+    assert name == "" or any(name == key or name.startswith(f"{key}.") for key in MAY_IMPORT), (
+        f"{module} is new: say in MAY_IMPORT what it may import"
+    )
+    package = ".".join(name.split(".")[:2]) if name.startswith("adapters.") else name
+    allowed = longest(MAY_IMPORT, name) | LEAVES | ({package} if package else set())
+    lazily = longest(LAZILY, name)
+    wrong = [
+        f"{module}:{found.line} imports {found.name}"
+        for found in imports(module)
+        if found.name.split(".")[0] == "guardrail"
+        and inner(found.name) != ""
+        and not within(inner(found.name), allowed | (lazily if found.is_lazy else set()))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_foreign_packages_are_imported_only_where_they_belong(module: str) -> None:
+    """The rules of the domain use the standard library; each foreign package has its few modules."""
+    allowed = longest(ALLOWED_OUTSIDE, inner(module))
+    wrong = [
+        f"{module}:{found.line} imports {found.name}"
+        for found in imports(module)
+        if found.name.split(".")[0] not in {"guardrail", *sys.stdlib_module_names, *allowed}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("guardrail.adapters.")])
+def test_an_adapter_never_imports_another(module: str) -> None:
+    """Each framework's folder stands alone."""
+    own = ".".join(module.split(".")[:3])
+    adapters = [found.name for found in imports(module) if found.name.startswith("guardrail.adapters.")]
+    assert [name for name in adapters if not within(name, {own})] == []
+
+
+def test_modules_are_never_imported_by_their_folder_names() -> None:
+    """`adapters` and `onnx_export` are folders; the packages are `guardrail.adapters` and `guardrail.onnx_export`."""
+    found = {i.name.split(".")[0] for module in MODULES for i in imports(module)}
+    assert not found & {"adapters", "onnx_export"}

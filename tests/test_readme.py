@@ -1,0 +1,63 @@
+"""README and examples are run, each in a fresh interpreter and an empty folder, without network."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+NO_NETWORK = """
+import socket
+def _refuse(*_: object, **__: object) -> None:
+    raise OSError("examples run without network")
+socket.socket.connect = _refuse
+socket.create_connection = _refuse
+"""
+
+
+def documents() -> list[Path]:
+    """Pages whose code is promised to run."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+BLOCKS = [
+    pytest.param(block, id=f"{page.name}-{number}")
+    for page in documents()
+    for number, block in enumerate(BLOCK.findall(page.read_text("utf-8")), 1)
+    if "# not run" not in block
+]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(code: str, folder: Path) -> str:
+    """Run code as a program of its own; return what it printed, or fail with its traceback."""
+    command = [sys.executable, "-W", "error", "-c", NO_NETWORK + code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_documented_code_runs(block: str, tmp_path: Path) -> None:
+    """A block of documentation does what it shows; one that cannot run here says `# not run` and why."""
+    run(block, tmp_path)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_run_and_print(path: Path, tmp_path: Path) -> None:
+    """Every example runs with the embedded model and shows something."""
+    assert run(path.read_text("utf-8"), tmp_path).strip()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_are_short(path: Path) -> None:
+    """An example is read before it is run: under 60 lines."""
+    assert len(path.read_text("utf-8").splitlines()) < 60
+
+
+def test_the_readme_shows_running_code() -> None:
+    """The README's promise of tested examples is not empty."""
+    assert BLOCK.findall((ROOT / "README.md").read_text("utf-8"))

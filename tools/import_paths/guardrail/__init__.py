@@ -1,0 +1,1 @@
+../../../guardrail/__init__.py

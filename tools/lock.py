@@ -1,0 +1,47 @@
+"""Writes the pins in constraints/ with uv: every package of an environment, with the hashes of all its files.
+
+Run through `make lock`. The files hold for every platform and Python from 3.11 on; torch stands in
+constraints/torch.txt, without hashes. Pins that still fit are kept; move them with `make lock LOCK_ARGS=--upgrade`
+or `LOCK_ARGS="--upgrade-package NAME"`.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LOCKS = {
+    "demo.txt": ["pyproject.toml", "constraints/build.in", "--extra", "langchain"],
+    "wheel-test.txt": ["constraints/wheel-test.in"],
+    "test.txt": ["pyproject.toml", "--extra", "dev", "constraints/torch-needs.in"],
+}
+"""Lock file to what it pins. Later files take over the versions of the first, so that tests and demo agree."""
+
+HEADER = """\
+# {what}
+# Written by `make lock`; install with `pip install --no-deps --require-hashes -r constraints/{name}`.
+"""
+
+
+def main(arguments: list[str]) -> None:
+    """Compile every lock file, or stop with uv's message."""
+    for name, sources in LOCKS.items():
+        compile_lock(ROOT / "constraints" / name, sources, arguments)
+
+
+def compile_lock(path: Path, sources: list[str], arguments: list[str]) -> None:
+    """Write one lock file with a header of our own: uv's would name the paths of this machine."""
+    uv = Path(sys.executable).with_name("uv")
+    flags = ["--universal", "--generate-hashes", "--python-version", "3.11", "--no-header", "--no-annotate"]
+    flags += ["--override", "constraints/no-torch.in"]
+    agree = [] if path.name == "demo.txt" else ["--constraint", "constraints/demo.txt"]
+    options = [*flags, *agree, "--output-file", str(path), *arguments]
+    subprocess.run([str(uv), "pip", "compile", "--quiet", *options, *sources], cwd=ROOT, check=True)
+    what = f"Pinned: {' '.join(sources)}"
+    path.write_text(HEADER.format(what=what, name=path.name) + path.read_text("utf-8"), "utf-8")
+    print(f"{path.relative_to(ROOT)}: {path.read_text('utf-8').count('==')} packages")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
