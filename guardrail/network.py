@@ -196,10 +196,14 @@ class GuardNetwork(nn.Module):
         return self.heads(self.hidden_states(ids, cache))
 
     def _rotary(self, start: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return cos and sin, float32 [T, D]; the frequencies are transformers' to the bit, since far positions
+        multiply their rounding by thousands.
+        """
         size = self.config.head_dim
         exponents = torch.arange(0, size, 2, dtype=torch.float32, device=device) / size
+        frequencies = 1.0 / (self.config.rope_theta**exponents)
         positions = torch.arange(start, start + length, dtype=torch.float32, device=device)
-        angles = torch.outer(positions, self.config.rope_theta**-exponents).repeat(1, 2)
+        angles = torch.outer(positions, frequencies).repeat(1, 2)
         return angles.cos(), angles.sin()
 
     @classmethod

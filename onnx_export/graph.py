@@ -32,7 +32,7 @@ OUTPUTS = ("query_risk", "query_category", "response_risk", "response_category")
 Precision = Literal["fp32", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 """Raised when the graph of one checkpoint changes; cached exports of older versions are not used."""
 
 DATA_FILE = "model.onnx.data"
@@ -141,12 +141,13 @@ class _Builder:
     def _rotary(self) -> None:
         """Store cos and sin, float32 [position, cached head size / 2].
 
-        The angles are products of float32 numbers, as in the network: exact angles would move the logits by 6e-4 at
-        position 8000 (measured on a tiny model), since the published weights never saw them.
+        The angles are products of float32 numbers, rounded where the network rounds them (but for a last bit in which
+        torch itself varies with the processor): exact angles would move the logits by 6e-4 at position 8000 (measured
+        on a tiny model), since the published weights never saw them.
         """
         size, n_pairs = self._config.head_dim, cache_head_dim(self._config) // 2
         exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
-        frequencies = (self._config.rope_theta ** -exponents.astype(np.float64)).astype(np.float32)
+        frequencies = np.float32(1) / (self._config.rope_theta ** exponents.astype(np.float64)).astype(np.float32)
         frequencies = np.pad(frequencies, (0, n_pairs - size // 2))  # padding is turned by 0
         angles = np.outer(np.arange(self._config.max_context, dtype=np.float32), frequencies)
         self._constant("cos_cache", np.cos(angles))

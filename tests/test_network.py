@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3Model
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.network import GuardNetwork, KVCache
@@ -100,6 +101,17 @@ def test_a_checkpoint_written_by_transformers_code_loads_here_and_goes_back(tmp_
     back = ReferenceGuard(config).eval()
     back.load_state_dict(load_file(tmp_path / "ours" / "model.safetensors"))
     assert_parity(network, back, 300)
+
+
+@pytest.mark.parametrize("theta", [1e4, 1e6, 5e6])
+def test_far_angles_are_those_of_transformers(theta: float) -> None:
+    """Bit for bit at position 8000: a last bit of a frequency grows to 5e-4 there."""
+    config = tiny_config(head_dim=128, max_context=8192, rope_theta=theta)
+    rotary = Qwen3RotaryEmbedding(ReferenceGuard(config).model.config)
+    expected = rotary(torch.zeros(1), torch.arange(8000, 8040)[None])
+    found = GuardNetwork(config)._rotary(8000, 40, torch.device("cpu"))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs[0])
 
 
 def published_extras(config: GuardConfig) -> dict[str, object]:
