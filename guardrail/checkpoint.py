@@ -6,7 +6,7 @@ A folder holds `config.json` (architectures `Qwen3ForGuardModel`, four label map
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +25,7 @@ INDEX_FILE = "model.safetensors.index.json"
 
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _WRITTEN_DTYPES = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
+_OVERFLOWS = {"F32": float("inf"), "F16": 65520.0, "BF16": float.fromhex("0x1.ffp127")}  # least that rounds to infinity
 _MAX_HEADER_BYTES = 100_000_000
 _NAMED_AT_MOST = 5
 
@@ -58,16 +59,16 @@ class Checkpoint:
         """Read config and headers, and check that exactly the expected tensors are there in the expected shapes.
 
         Raises:
-            CheckpointError: a file is missing, truncated or not what it says; a tensor is missing, extra or of the
-                wrong shape (each is named); the architecture or a label map is foreign.
+            CheckpointError: a file is missing, damaged, stale or not what it says; a tensor is missing, extra or of
+                the wrong shape (each is named); the architecture or a label map is foreign.
         """
         folder = Path(folder)
         config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
         places: dict[str, _Place] = {}
         for file, names in _weight_files(folder).items():
             found = _read_header(folder / file)
-            if names is not None and set(names) != set(found):
-                raise CheckpointError(f"{file} does not hold the tensors that {INDEX_FILE} lists for it")
+            if names is not None:
+                _check_names(names, found, f" in {file}")
             places.update(found)
         _check_tensors(config, places)
         return cls(folder, config, places)
@@ -108,18 +109,19 @@ def write_checkpoint(
     """Write the published format: one file, or shards with an index when it would be larger than `max_shard_bytes`.
 
     Args:
-        folder: made if needed.
+        folder: made if needed; a checkpoint that it holds is replaced.
         config: sizes and labels.
         tensors: exactly the expected names and shapes.
         dtype: "bf16" (rounded to nearest even), "f16" or "f32".
         max_shard_bytes: most tensor bytes a file.
 
     Raises:
-        CheckpointError: unknown dtype, or tensors that do not fit the config.
+        CheckpointError: unknown dtype, tensors that do not fit the config, or a number too large for the dtype.
     """
     if dtype not in _WRITTEN_DTYPES:
         raise CheckpointError(f"unknown dtype {dtype!r}; valid: {', '.join(_WRITTEN_DTYPES)}")
     _check_shapes(tensor_shapes(config), {name: tuple(array.shape) for name, array in tensors.items()})
+    _check_range(tensors, _WRITTEN_DTYPES[dtype])
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     item = _DTYPES[_WRITTEN_DTYPES[dtype]].itemsize
@@ -127,8 +129,12 @@ def write_checkpoint(
     files = [WEIGHTS_FILE] if len(shards) == 1 else [
         f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))
     ]  # fmt: skip
+    (folder / INDEX_FILE).unlink(missing_ok=True)  # first: it would join what is written now with what was there
     for file, names in zip(files, shards, strict=True):
         _write_file(folder / file, {name: tensors[name] for name in names}, _WRITTEN_DTYPES[dtype])
+    for path in [folder / WEIGHTS_FILE, *folder.glob("model-*-of-*.safetensors")]:
+        if path.name not in files:
+            path.unlink(missing_ok=True)
     if len(files) > 1:
         weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
         total = sum(item * array.size for array in tensors.values())
@@ -167,11 +173,13 @@ def _weight_files(folder: Path) -> dict[str, list[str] | None]:
         names = files.setdefault(file, [])
         assert names is not None  # noqa: S101 - for the type checker: set just above
         names.append(name)
+    if WEIGHTS_FILE not in files and (folder / WEIGHTS_FILE).exists():
+        raise CheckpointError(f"{INDEX_FILE} does not list {WEIGHTS_FILE}", hint="one of them is stale: delete it")
     return files
 
 
 def _read_header(path: Path) -> dict[str, _Place]:
-    """Return the places of a safetensors file's tensors, checked against the file's size."""
+    """Return the places of a safetensors file's tensors, which must fill the file without gap or overlap."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -185,9 +193,13 @@ def _read_header(path: Path) -> dict[str, _Place]:
         raise CheckpointError(f"{path.name} is missing") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path.name} has a broken header: {type(error).__name__}") from error
-    for name, place in places.items():
-        if place.end > size:
-            raise CheckpointError(f"{path.name} is truncated: {name} ends at byte {place.end} of {size}")
+    end = base
+    for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].end)):
+        if place.start != end:
+            raise CheckpointError(f"{path.name} is damaged: {name} starts at byte {place.start}, expected {end}")
+        end = place.end
+    if end != size:
+        raise CheckpointError(f"{path.name} is truncated or damaged: its tensors end at byte {end} of {size}")
     return places
 
 
@@ -212,15 +224,27 @@ def _check_tensors(config: GuardConfig, places: Mapping[str, _Place]) -> None:
     _check_shapes(tensor_shapes(config), shapes)
 
 
-def _check_shapes(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
+def _check_names(expected: Collection[str], found: Collection[str], where: str = "") -> None:
     missing, extra = [n for n in expected if n not in found], [n for n in found if n not in expected]
     if missing:
-        raise CheckpointError(f"missing tensors: {_some(missing)}")
+        raise CheckpointError(f"missing tensors{where}: {_some(missing)}")
     if extra:
-        raise CheckpointError(f"unknown tensors: {_some(extra)}")
+        raise CheckpointError(f"unknown tensors{where}: {_some(extra)}")
+
+
+def _check_shapes(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
+    _check_names(expected, found)
     wrong = [f"{n} is {list(found[n])}, expected {list(s)}" for n, s in expected.items() if found[n] != s]
     if wrong:
         raise CheckpointError(f"wrong shapes: {_some(wrong)}")
+
+
+def _check_range(tensors: Mapping[str, Array], dtype: str) -> None:
+    """Refuse finite numbers that would be written as infinity."""
+    for name, array in tensors.items():
+        largest = np.abs(array).max(initial=0, where=np.isfinite(array))
+        if largest >= _OVERFLOWS[dtype]:
+            raise CheckpointError(f"{name} holds {largest:.4g}, too large for {dtype}", hint="write another dtype")
 
 
 def _some(names: list[str]) -> str:

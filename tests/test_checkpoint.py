@@ -53,6 +53,37 @@ def test_save_load_save_is_identical(tmp_path: Path, dtype: str, max_shard_bytes
     assert (len(first) > 2) == (max_shard_bytes < 10**9)
 
 
+SHARDINGS = {"one file": 10**9, "two shards": 80_000, "many shards": 20_000}
+
+
+@pytest.mark.parametrize("before", SHARDINGS.values(), ids=SHARDINGS)
+@pytest.mark.parametrize("after", SHARDINGS.values(), ids=SHARDINGS)
+def test_saving_over_a_checkpoint_replaces_it(tmp_path: Path, before: int, after: int) -> None:
+    """However either is cut into files: the new numbers are read, and nothing of the old is left."""
+    write_checkpoint(tmp_path / "both", CONFIG, random_tensors(CONFIG, 1), max_shard_bytes=before)
+    for name in ("both", "alone"):
+        write_checkpoint(tmp_path / name, CONFIG, random_tensors(CONFIG, 2), max_shard_bytes=after)
+    assert Checkpoint.open(tmp_path / "both").sha256() == Checkpoint.open(tmp_path / "alone").sha256()
+    names = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("both", "alone")]
+    assert names[0] == names[1]
+
+
+def test_other_files_survive_a_save(folder: Path) -> None:
+    """Only weights of the published names are replaced."""
+    for name in ("tokenizer.json", "optimizer.safetensors"):
+        (folder / name).write_text("mine")
+    write_checkpoint(folder, CONFIG, random_tensors(CONFIG), max_shard_bytes=20_000)
+    assert (folder / "tokenizer.json").read_text() == (folder / "optimizer.safetensors").read_text() == "mine"
+
+
+def test_a_file_beside_an_index_that_does_not_list_it_is_refused(tmp_path: Path) -> None:
+    """One of the two is stale, and nobody can say which."""
+    write_checkpoint(tmp_path, CONFIG, random_tensors(CONFIG), max_shard_bytes=20_000)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"index\.json does not list model\.safetensors \(one of them is stale"):
+        Checkpoint.open(tmp_path)
+
+
 def test_the_files_are_ordinary_safetensors(folder: Path) -> None:
     """The safetensors library reads what we write, under the published names."""
     from safetensors.numpy import load_file
@@ -171,6 +202,28 @@ def test_missing_extra_and_misshapen_tensors_are_named(folder: Path, change: Any
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.pop("category_head.weight"), "missing tensors in {file}: category_head.weight"),
+        (lambda t: t.update({"score.weight": np.zeros(3, np.float32)}), "unknown tensors in {file}: score.weight"),
+    ],
+)
+def test_missing_and_extra_tensors_of_a_shard_are_named(tmp_path: Path, change: Any, says: str) -> None:
+    """With the file in which they should or should not be."""
+    from safetensors.numpy import load_file, save_file
+
+    write_checkpoint(tmp_path, CONFIG, random_tensors(CONFIG), dtype="f32", max_shard_bytes=20_000)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text("utf-8"))
+    file = index["weight_map"]["category_head.weight"]
+    tensors = load_file(tmp_path / file)
+    change(tensors)
+    save_file(tensors, tmp_path / file)
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint.open(tmp_path)
+    assert says.format(file=file) in str(caught.value)
+
+
 def test_an_untied_language_model_head_is_ignored(folder: Path) -> None:
     """An untied backbone may carry its lm_head; the guard never reads it."""
     from safetensors.numpy import save_file
@@ -188,6 +241,42 @@ def test_truncated_files_are_refused(folder: Path, n_bytes: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:n_bytes])
     with pytest.raises(CheckpointError):
+        Checkpoint.open(folder)
+
+
+def rewrite_header(path: Path, change: Any) -> None:
+    """Change the header of a safetensors file and keep its data."""
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    change(header)
+    encoded = json.dumps(header).encode()
+    path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + content[end:])
+
+
+def overlap(header: dict[str, Any]) -> None:
+    header["model.norm.weight"]["data_offsets"] = header["model.layers.0.input_layernorm.weight"]["data_offsets"]
+
+
+def leave_a_gap(header: dict[str, Any]) -> None:
+    for entry in header.values():
+        if "data_offsets" in entry:
+            entry["data_offsets"] = [n + 4 for n in entry["data_offsets"]]
+
+
+@pytest.mark.parametrize("change", [overlap, leave_a_gap])
+def test_tensors_that_overlap_or_leave_gaps_are_refused(folder: Path, change: Any) -> None:
+    """The bytes of one tensor are never read as another's."""
+    rewrite_header(folder / "model.safetensors", change)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged: model\..* starts at byte"):
+        Checkpoint.open(folder)
+
+
+def test_bytes_behind_the_last_tensor_are_refused(folder: Path) -> None:
+    """As the safetensors library does."""
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b"garbage")
+    with pytest.raises(CheckpointError, match="its tensors end at byte"):
         Checkpoint.open(folder)
 
 
@@ -246,3 +335,21 @@ def test_unknown_types_and_wrong_tensors_are_not_written(tmp_path: Path) -> None
         write_checkpoint(tmp_path, CONFIG, random_tensors(CONFIG), dtype="f8")
     with pytest.raises(CheckpointError, match="missing tensors"):
         write_checkpoint(tmp_path, CONFIG, {})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fits", "overflows"), [("f16", 65519.9, 65520.0), ("bf16", 3.396e38, 3.3961776e38), ("f32", 3.4e38, None)]
+)
+def test_a_number_too_large_for_its_type_is_not_written_as_infinity(
+    tmp_path: Path, dtype: str, fits: float, overflows: float | None
+) -> None:
+    """Refused by name, and the checkpoint that was there stays."""
+    tensors = random_tensors(CONFIG)
+    tensors["model.norm.weight"][3] = -fits
+    write_checkpoint(tmp_path, CONFIG, tensors, dtype=dtype)
+    assert np.isfinite(Checkpoint.open(tmp_path).tensor("model.norm.weight")).all()
+    if overflows:
+        tensors["model.norm.weight"][3] = -overflows
+        with pytest.raises(CheckpointError, match=r"model\.norm\.weight holds .*, too large for"):
+            write_checkpoint(tmp_path, CONFIG, tensors, dtype=dtype)
+        assert np.isfinite(Checkpoint.open(tmp_path).tensor("model.norm.weight")).all()
