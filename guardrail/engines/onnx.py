@@ -7,8 +7,10 @@ batches, but that needs the sessions' buffers in one place, which is the schedul
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import onnxruntime
@@ -27,21 +29,45 @@ RUN_TOKENS = 512
 
 _CPU = ("cpu", 0)
 
+_loaded: WeakSet[Any] = WeakSet()
+_inherited: list[Any] = []
+
+
+def _keep_inherited() -> None:
+    """Keep every runtime in a forked child: freeing one waits for its threads, which stayed behind in the parent."""
+    _inherited.extend(_loaded)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_keep_inherited)
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """KV buffers, float32 [1, kv heads, capacity, size] by name, and their binding to a runtime.
+
+    A run holds it, so that a session or an engine closed meanwhile takes nothing away from under the run.
+    """
+
+    runtime: Any
+    binding: Any
+    buffers: dict[str, FloatArray]
+    capacity: int
+
 
 class OnnxSession:
-    """KV buffers of one conversation: one caller at a time.
+    """KV buffers of one conversation: one caller at a time, but any thread may close it.
 
     Attributes:
         length: tokens held.
-        is_closed: whether the buffers are gone.
+        is_closed: whether the buffers are gone, or go with the end of the step under way.
     """
 
     def __init__(self, engine: "OnnxEngine") -> None:
         self.engine = engine
         self.length = 0
         self.is_closed = False
-        self.binding: Any = None
-        self._buffers: dict[str, FloatArray] = {}
+        self._memory: _Memory | None = None
 
     def rollback(self, length: int) -> None:
         """Forget what follows the first `length` tokens; costs nothing."""
@@ -50,30 +76,32 @@ class OnnxSession:
         self.length = length
 
     def close(self) -> None:
-        """Free the buffers; closing twice is harmless."""
+        """Free the buffers, after the step under way if there is one; closing twice is harmless."""
         self.is_closed = True
-        self.binding = None
-        self._buffers = {}
+        self._memory = None
 
-    def reserve(self, n_tokens: int) -> None:
-        """Make room for `n_tokens` positions, keeping what is held, and bind the buffers."""
-        held = next(iter(self._buffers.values())).shape[2] if self._buffers else 0
-        if n_tokens <= held:
-            return
-        capacity = max(FIRST_CAPACITY, held)
+    def reserve(self, runtime: Any, n_tokens: int) -> _Memory:
+        """Return room for `n_tokens` positions, keeping what is held."""
+        old = self._memory
+        if self.is_closed:
+            raise EngineError("the session is closed")
+        if old is not None and n_tokens <= old.capacity:
+            return old
+        capacity = old.capacity if old else FIRST_CAPACITY
         while capacity < n_tokens:
             capacity *= 2
         capacity = min(capacity, self.engine.info.max_context)
-        binding, buffers = self.engine.new_binding(), {}
+        binding, buffers = runtime.io_binding(), {}
         for name, (n_heads, size) in self.engine.cache_shapes.items():
             buffer = np.zeros((1, n_heads, capacity, size), np.float32)  # the system pages it in as it is written
-            if held:
-                buffer[:, :, : self.length] = self._buffers[name][:, :, : self.length]
+            if old:
+                buffer[:, :, : self.length] = old.buffers[name][:, :, : self.length]
             place = (*_CPU, np.float32, buffer.shape, buffer.ctypes.data)
             binding.bind_input(f"past_{name}", *place)
             binding.bind_output(f"present_{name}", *place)
             buffers[name] = buffer
-        self.binding, self._buffers = binding, buffers
+        self._memory = _Memory(runtime, binding, buffers, capacity)
+        return self._memory
 
 
 class OnnxEngine:
@@ -106,13 +134,13 @@ class OnnxEngine:
             )
         except Exception as error:  # the engine edge: onnxruntime's exceptions share no base class
             raise CheckpointError(f"onnxruntime cannot load the model: {type(error).__name__}") from error
+        _loaded.add(self._session)
         past = {value.name.removeprefix("past_"): value.shape for value in self._session.get_inputs()}
         self.cache_shapes: dict[str, tuple[int, int]] = {
             name: (shape[1], shape[3]) for name, shape in past.items() if name.startswith(("key_", "value_"))
         }
         self._vocab_size = config.vocab_size
         self._pid = os.getpid()
-        self._is_closed = False
         self._info = ModelInfo(
             manifest.name, manifest.sha256, "onnx", manifest.precision, config.max_context,
             prompt_labels=config.prompt_labels, response_labels=config.response_labels,
@@ -133,14 +161,15 @@ class OnnxEngine:
 
     def step(self, feeds: Sequence[Feed]) -> list[Logits]:
         """Append each feed's ids to its session and return their logits; see `Engine.step`."""
-        if self._is_closed or os.getpid() != self._pid:
-            reason = "closed" if self._is_closed else "loaded before a fork; load it in each process"
+        runtime = self._session  # closed by another thread, the engine drops it, and this step goes on
+        if runtime is None or os.getpid() != self._pid:
+            reason = "closed" if runtime is None else "loaded before a fork; load it in each process"
             raise EngineError(f"the engine was {reason}")
         sessions = [self._own(feed.session) for feed in feeds]
         check_feeds(feeds, self._info.max_context, self._vocab_size)
         lengths = [session.length for session in sessions]
         try:
-            return [self._feed(session, feed.ids) for session, feed in zip(sessions, feeds, strict=True)]
+            return [self._feed(runtime, session, feed.ids) for session, feed in zip(sessions, feeds, strict=True)]
         except BaseException:
             for session, length in zip(sessions, lengths, strict=True):
                 session.length = length
@@ -148,7 +177,6 @@ class OnnxEngine:
 
     def close(self) -> None:
         """Refuse further steps; the weights go with the last session that is still open."""
-        self._is_closed = True
         self._session = None
 
     def _own(self, session: Session) -> OnnxSession:
@@ -158,20 +186,18 @@ class OnnxEngine:
             raise EngineError("the session is closed")
         return session
 
-    def new_binding(self) -> Any:
-        """Return an empty binding of inputs and outputs for one session."""
-        return self._session.io_binding()
-
-    def _feed(self, session: OnnxSession, ids: Sequence[int]) -> Logits:
-        session.reserve(session.length + len(ids))
+    def _feed(self, runtime: Any, session: OnnxSession, ids: Sequence[int]) -> Logits:
+        memory = session.reserve(runtime, session.length + len(ids))
         logits = Logits(**{name: np.empty((len(ids), width), np.float32) for name, width in self._widths.items()})
         row = np.asarray(ids, np.int64)
         for start in range(0, len(ids), RUN_TOKENS):
-            self._run(session, row[start : start + RUN_TOKENS], logits, start)
+            self._run(memory, session, row[start : start + RUN_TOKENS], logits, start)
+        if session.is_closed:  # by another thread, perhaps before its memory was reserved
+            session.close()
         check_logits(logits, len(ids), self._info)
         return logits
 
-    def _run(self, session: OnnxSession, ids: NDArray[np.int64], logits: Logits, start: int) -> None:
+    def _run(self, memory: _Memory, session: OnnxSession, ids: NDArray[np.int64], logits: Logits, start: int) -> None:
         """Run one chunk, int64 [token], and write its logits into the rows from `start` on."""
         n_tokens = len(ids)
         total = session.length + n_tokens
@@ -181,14 +207,14 @@ class OnnxEngine:
             "total_sequence_length": np.array(total, np.int32),
             "query_seqlens": np.array([n_tokens], np.int32),
         }
-        binding = session.binding
+        binding = memory.binding
         try:
             for name, array in inputs.items():
                 binding.bind_cpu_input(name, array)
             for name, width in self._widths.items():  # anew for each run: an output bound before has its old shape
                 rows = getattr(logits, name)[start : start + n_tokens]
                 binding.bind_output(name, *_CPU, np.float32, (1, n_tokens, width), rows.ctypes.data)
-            self._session.run_with_iobinding(binding)
+            memory.runtime.run_with_iobinding(binding)
         except Exception as error:  # the engine edge: onnxruntime's exceptions share no base class
             raise EngineError(f"onnxruntime failed: {type(error).__name__}") from error
         session.length = total

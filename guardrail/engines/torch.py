@@ -18,10 +18,10 @@ import torch  # isort: skip
 
 
 class TorchSession:
-    """The cache of one conversation: one caller at a time.
+    """The cache of one conversation: one caller at a time, but any thread may close it.
 
     Attributes:
-        cache: keys and values.
+        cache: keys and values; another one once closed, so that a step under way keeps its own.
         is_closed: whether the cache is gone.
     """
 
@@ -42,7 +42,7 @@ class TorchSession:
     def close(self) -> None:
         """Free the cache; closing twice is harmless."""
         self.is_closed = True
-        self.cache.reset()
+        self.cache = KVCache(self.engine.config.n_layers)
 
 
 class TorchEngine:
@@ -93,14 +93,14 @@ class TorchEngine:
         if self._is_closed or os.getpid() != self._pid:
             reason = "closed" if self._is_closed else "loaded before a fork; load it in each process"
             raise EngineError(f"the engine was {reason}")
-        sessions = [self._own(feed.session) for feed in feeds]
+        caches = [self._own(feed.session) for feed in feeds]
         check_feeds(feeds, self.config.max_context, self.config.vocab_size)
-        lengths = [session.length for session in sessions]
+        lengths = [cache.length for cache in caches]
         try:
-            return [self._feed(session, feed.ids) for session, feed in zip(sessions, feeds, strict=True)]
+            return [self._feed(cache, feed.ids) for cache, feed in zip(caches, feeds, strict=True)]
         except BaseException as error:
-            for session, length in zip(sessions, lengths, strict=True):
-                session.cache.crop(length)
+            for cache, length in zip(caches, lengths, strict=True):
+                cache.crop(length)
             if isinstance(error, RuntimeError):  # what torch raises
                 raise EngineError(f"torch failed: {type(error).__name__}") from error
             raise
@@ -109,16 +109,17 @@ class TorchEngine:
         """Refuse further steps."""
         self._is_closed = True
 
-    def _own(self, session: Session) -> TorchSession:
+    def _own(self, session: Session) -> KVCache:
         if not isinstance(session, TorchSession) or session.engine is not self:
             raise EngineError("the session belongs to another engine")
+        cache = session.cache
         if session.is_closed:
             raise EngineError("the session is closed")
-        return session
+        return cache
 
-    def _feed(self, session: TorchSession, ids: Sequence[int]) -> Logits:
+    def _feed(self, cache: KVCache, ids: Sequence[int]) -> Logits:
         with self._lock, torch.inference_mode():
-            return _to_logits(self._network(torch.tensor([list(ids)], device=self._device), session.cache))
+            return _to_logits(self._network(torch.tensor([list(ids)], device=self._device), cache))
 
 
 def _to_logits(output: GuardOutput) -> Logits:
