@@ -218,6 +218,8 @@ def _place(path: Path, entry: dict[str, Any], base: int) -> _Place:
 
 
 def _check_tensors(config: GuardConfig, places: Mapping[str, _Place]) -> None:
+    if config.n_layers > len(places):  # before their names are written out: a damaged number may be any
+        raise CheckpointError(f"config.json has {config.n_layers} layers, the weights {len(places)} tensors in all")
     shapes = {name: place.shape for name, place in places.items()}
     if not config.tie_word_embeddings:
         shapes.pop("lm_head.weight", None)  # an untied language-model head may lie beside the heads; it is never read

@@ -22,6 +22,20 @@ _SIZES = {
 }
 """Our field -> the published key; all are positive integers and must be present."""
 
+_ACCEPTED: dict[str, tuple[object, ...]] = {
+    "architectures": ([ARCHITECTURE],),
+    "model_type": ("qwen3",),
+    "attention_bias": (None, False),
+    "mlp_bias": (None, False),
+    "hidden_act": (None, "silu"),
+    "use_sliding_window": (None, False),
+    "partial_rotary_factor": (None, 1),
+    "quantization_config": (None,),
+}
+"""Key -> the values under which the network computes what the checkpoint means; None: the key may be missing."""
+
+_FLOAT32_MAX = 3.4e38
+
 
 @dataclass(frozen=True, slots=True)
 class GuardConfig:
@@ -74,16 +88,11 @@ class GuardConfig:
         Raises:
             CheckpointError: a foreign architecture, an unsupported feature, a missing or impossible value.
         """
-        if ARCHITECTURE not in (config.get("architectures") or ()):
-            raise CheckpointError(
-                f"architectures is {config.get('architectures')}, expected [{ARCHITECTURE!r}]",
-                hint="only Qwen3Guard-Stream checkpoints carry the four heads",
-            )
         _refuse_unsupported(config)
         sizes = {field: _positive(config, key) for field, key in _SIZES.items()}
         return cls(
             **sizes,
-            rms_norm_eps=_number(config, "rms_norm_eps", 1e-6),
+            rms_norm_eps=_number(config, "rms_norm_eps"),
             rope_theta=_rope_theta(config),
             tie_word_embeddings=bool(config.get("tie_word_embeddings", True)),
             prompt_labels=_labels(config, "query", "num_query_risk_level", "num_query_category"),
@@ -152,17 +161,17 @@ def tensor_shapes(config: GuardConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _refuse_unsupported(config: Mapping[str, Any]) -> None:
-    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    rope_type = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, Mapping) else "?"
-    if rope_type != "default":
-        raise CheckpointError(f"rope type {rope_type!r} is not supported")
-    if config.get("attention_bias"):
-        raise CheckpointError("attention_bias is not supported")
-    if config.get("hidden_act", "silu") != "silu":
-        raise CheckpointError(f"hidden_act {config.get('hidden_act')!r} is not supported; expected 'silu'")
-    sliding = "sliding_attention" in (config.get("layer_types") or ())
-    if config.get("use_sliding_window") or sliding:
-        raise CheckpointError("sliding-window attention is not supported")
+    for key, accepted in _ACCEPTED.items():
+        if config.get(key) not in accepted:
+            hint = "only Qwen3Guard-Stream checkpoints carry the four heads" if key == "architectures" else ""
+            raise CheckpointError(_unsupported(key, config.get(key)) + f", expected {accepted[-1]!r}", hint=hint)
+    layer_types = config.get("layer_types") or []
+    if not isinstance(layer_types, list) or any(kind != "full_attention" for kind in layer_types):
+        raise CheckpointError(_unsupported("layer_types", layer_types))
+
+
+def _unsupported(key: str, value: object) -> str:
+    return f"config.json: {key} {value!r:.80} is not supported"
 
 
 def _positive(config: Mapping[str, Any], key: str) -> int:
@@ -172,18 +181,39 @@ def _positive(config: Mapping[str, Any], key: str) -> int:
     return value
 
 
-def _number(config: Mapping[str, Any], key: str, default: float) -> float:
-    value = config.get(key, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-        raise CheckpointError(f"config.json: {key} must be a positive number, not {value!r}")
+def _number(config: Mapping[str, Any], key: str) -> float:
+    value = config.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= _FLOAT32_MAX:
+        raise CheckpointError(f"config.json: {key} must be a positive number, not {value!r:.80}")
     return float(value)
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:
-    nested = config.get("rope_parameters") or config.get("rope_scaling")
-    if isinstance(nested, Mapping) and "rope_theta" in nested:
-        return _number(nested, "rope_theta", 1e6)
-    return _number(config, "rope_theta", 1e6)
+    """Return the base of the rotary positions, from the key itself or from one of the two dicts that may hold it."""
+    found = {key: config[key] for key in ("rope_parameters", "rope_scaling") if config.get(key) not in (None, {})}
+    if len(found) > 1:
+        raise CheckpointError("config.json has both rope_parameters and rope_scaling", hint="remove one of them")
+    rope: dict[str, Any] = {}
+    for key, rope in found.items():
+        if not isinstance(rope, dict):
+            raise CheckpointError(_unsupported(key, rope))
+        _refuse_scaling(key, rope)
+    numbers = {_number(place, "rope_theta") for place in (config, rope) if place.get("rope_theta") is not None}
+    if len(numbers) != 1:
+        raise CheckpointError(f"config.json must have one rope_theta, not {sorted(numbers) or None}")
+    return numbers.pop()
+
+
+def _refuse_scaling(key: str, rope: Mapping[str, Any]) -> None:
+    accepted = {
+        "rope_type": "default",
+        "type": "default",
+        "rope_theta": rope.get("rope_theta"),
+        "partial_rotary_factor": 1,
+    }
+    for name, value in rope.items():
+        if value is not None and (name not in accepted or value != accepted[name]):
+            raise CheckpointError(_unsupported(f"{key}.{name}", value))
 
 
 def _labels(config: Mapping[str, Any], role: str, risk_count: str, category_count: str) -> LabelSet:

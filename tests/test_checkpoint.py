@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from guardrail.checkpoint import Checkpoint, write_checkpoint
 from guardrail.checkpoint_config import GuardConfig, tensor_shapes
 from guardrail.errors import CheckpointError
-from guardrail.taxonomy import Category, LabelSet, RiskLevel
 from tests.tiny import tiny_config
 
 CONFIG = tiny_config(vocab_size=50)
@@ -98,84 +97,6 @@ def test_the_files_are_ordinary_safetensors(folder: Path) -> None:
     assert np.array_equal(tensors["model.norm.weight"], Checkpoint.open(folder).tensor("model.norm.weight"))
 
 
-def test_config_has_the_published_labels_and_spellings(folder: Path) -> None:
-    """Four maps with string keys: 0 Safe, 1 Unsafe, 2 Controversial; short category names; no Jailbreak in answers."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    assert config["architectures"] == ["Qwen3ForGuardModel"]
-    assert config["response_risk_level_map"] == {"0": "Safe", "1": "Unsafe", "2": "Controversial"}
-    assert config["query_category_map"]["8"] == "Jailbreak"
-    assert config["response_category_map"] == {
-        "0": "Violent", "1": "Sexual Content", "2": "Self-Harm", "3": "Political", "4": "PII", "5": "Copyright",
-        "6": "Illegal Acts", "7": "Unethical",
-    }  # fmt: skip
-
-
-def test_label_order_is_read_by_name(folder: Path) -> None:
-    """Another order of levels, and the evaluation script's spellings, give the same names."""
-    edit(
-        folder / "config.json",
-        query_risk_level_map={"0": "Controversial", "1": "Safe", "2": "Unsafe"},
-        response_category_map={"0": '"Violent"', "1": "Sexual Content or Sexual Acts", "2": "Suicide & Self-Harm",
-                               "3": "Politically Sensitive Topics", "4": "PII", "5": "Copyright Violation",
-                               "6": "Non-violent Illegal Acts", "7": "Unethical Acts"},
-    )  # fmt: skip
-    config = Checkpoint.open(folder).config
-    assert config.prompt_labels.risks == (RiskLevel.CONTROVERSIAL, RiskLevel.SAFE, RiskLevel.UNSAFE)
-    assert config.response_labels.categories[0] == Category.VIOLENT
-
-
-def test_custom_categories_keep_their_names(tmp_path: Path) -> None:
-    """A fine-tuned model's own categories survive a round trip."""
-    labels = LabelSet(CONFIG.response_labels.risks, ("Weather", "PII"))
-    config = tiny_config(vocab_size=50, response_labels=labels)
-    write_checkpoint(tmp_path, config, random_tensors(config))
-    assert Checkpoint.open(tmp_path).config.response_labels == labels
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"rope_theta": None, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}},
-        {"torch_dtype": None, "dtype": "float32", "layer_types": ["full_attention"] * 2, "rope_theta": 5e5},
-        {"rope_scaling": {"rope_type": "default"}, "rope_theta": 5e5, "eos_token_id": 7},
-    ],
-)
-def test_spellings_of_all_transformers_versions_are_read(folder: Path, changes: dict[str, Any]) -> None:
-    """Re-saved derivatives differ in field names only."""
-    edit(folder / "config.json", **changes)
-    assert Checkpoint.open(folder).config.rope_theta == 5e5
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"architectures": ["Qwen3ForCausalLM"]}, "architectures"),
-        ({"architectures": None}, "architectures"),
-        ({"hidden_size": None}, "hidden_size"),
-        ({"num_hidden_layers": "two"}, "num_hidden_layers"),
-        ({"num_attention_heads": 0}, "num_attention_heads"),
-        ({"num_key_value_heads": 3}, "key heads"),
-        ({"rope_scaling": {"type": "yarn"}}, "yarn"),
-        ({"attention_bias": True}, "attention_bias"),
-        ({"hidden_act": "gelu"}, "gelu"),
-        ({"use_sliding_window": True}, "sliding"),
-        ({"rms_norm_eps": -1}, "rms_norm_eps"),
-        ({"response_risk_level_map": None}, "response_risk_level_map"),
-        ({"response_risk_level_map": {"0": "Low", "1": "High", "2": "None"}}, "response label maps"),
-        ({"query_risk_level_map": {"0": "Safe", "1": "Unsafe", "2": "Unsafe"}}, "query label maps"),
-        ({"query_risk_level_map": {"0": "Safe", "1": "Unsafe", "3": "Controversial"}}, "must be 0 to 2"),
-        ({"num_category": 9}, "num_category says 9"),
-        ({"query_category_map": {"0": "PII", "1": "PII"}, "num_query_category": 2}, "query label maps"),
-    ],
-)
-def test_foreign_configs_are_refused_by_name(folder: Path, changes: dict[str, Any], says: str) -> None:
-    """The error names the key and what is wrong."""
-    edit(folder / "config.json", **changes)
-    with pytest.raises(CheckpointError) as caught:
-        Checkpoint.open(folder)
-    assert says in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -187,7 +108,8 @@ def test_foreign_configs_are_refused_by_name(folder: Path, changes: dict[str, An
             lambda t: t.update({"risk_level_head.weight": np.zeros((4, 24), np.float32)}),
             "risk_level_head.weight is [4, 24]",
         ),
-        (lambda t: t.clear(), "and"),
+        (lambda t: t.clear(), "2 layers, the weights 0 tensors"),
+        (lambda t: [t.pop(name) for name in list(t)[2:]], "and 25 more"),
     ],
 )
 def test_missing_extra_and_misshapen_tensors_are_named(folder: Path, change: Any, says: str) -> None:
