@@ -4,6 +4,7 @@ Sizes and label maps are those of config.json, which is the checkpoint's own.
 """
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +53,15 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_export(folder: Path) -> bool:
+    """Whether the folder's manifest is ours; browser extensions and web pages have a manifest.json too."""
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("format") == FORMAT
 
 
 def read_manifest(folder: Path) -> Manifest:

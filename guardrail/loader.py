@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +19,7 @@ from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.errors import CheckpointError, ConfigurationError, MissingExtra
-from guardrail.exported import MANIFEST_FILE, Manifest, hash_file, read_manifest
+from guardrail.exported import MANIFEST_FILE, MODEL_FILE, Manifest, hash_file, is_export, read_manifest
 
 ENGINES = ("onnx", "torch")
 DEFAULT_PRECISION = "int8"
@@ -65,7 +65,7 @@ def load_model(
         engine: "onnx", or "torch" for the reference, which takes a checkpoint.
         precision: "int8" or "fp32" of the exported weights; None takes an exported folder's own, int8 otherwise. The
             torch engine runs in fp32 only.
-        threads: threads of one run of the onnx engine; None lets the runtime choose.
+        threads: threads of one run of the onnx engine; None lets the runtime choose. The torch engine takes none.
         revision: commit or branch on the hub.
         token: access token for the hub.
         cache_dir: where exports are kept; None takes $XDG_CACHE_HOME/guardrail, else ~/.cache/guardrail.
@@ -74,19 +74,19 @@ def load_model(
     Raises:
         CheckpointError: the folder is no such model, or is damaged.
         ConfigurationError: the source is neither a folder nor a hub id, the hub cannot be reached, an unknown option,
-            or another precision than the exported folder or the torch engine has.
+            or one that the exported folder or the torch engine cannot have.
         MissingExtra: exporting, downloading or the torch engine needs an extra.
     """
     if engine not in ENGINES:
         raise ConfigurationError(f"unknown engine {engine!r}; valid: {', '.join(ENGINES)}")
     folder = find_checkpoint(source, revision=revision, token=token, offline=offline)
-    name = Path(source).resolve().name if Path(source).is_dir() else str(source)
-    if (folder / MANIFEST_FILE).exists():
+    name = Path(source).resolve().name if _is_folder(source) else str(source)
+    if is_export(folder) or all((folder / file).exists() for file in (MANIFEST_FILE, MODEL_FILE)):
         return _load_exported(folder, _read_export(folder, engine, precision), threads)
     if not (folder / CONFIG_FILE).exists():
         raise CheckpointError(f"{source} holds neither {MANIFEST_FILE} (an export) nor {CONFIG_FILE} (a checkpoint)")
     if engine == "torch":
-        return _load_torch(folder, name, precision)
+        return _load_torch(folder, name, precision, threads)
     made, manifest = _export_once(folder, name, precision or DEFAULT_PRECISION, _cache_folder(cache_dir))
     return _load_exported(made, manifest.model_copy(update={"name": name}), threads)
 
@@ -101,11 +101,19 @@ def find_checkpoint(
             given with a revision.
         MissingExtra: downloading needs the extra `export`.
     """
-    if not Path(source).is_dir():
+    if not _is_folder(source):
         return _download(str(source), revision, token, offline=offline)
     if revision is not None:
         raise ConfigurationError(f"{source} is a folder here, and folders have no revisions", hint="leave it unset")
     return Path(source)
+
+
+def _is_folder(source: str | Path) -> bool:
+    """Whether there is such a folder; an empty string, perhaps an unset variable, is not the working directory."""
+    try:
+        return source != "" and Path(source).is_dir()
+    except OSError:  # longer than a name may be, say
+        return False
 
 
 def _read_export(folder: Path, engine: str, precision: str | None) -> Manifest:
@@ -129,11 +137,13 @@ def _load_exported(folder: Path, manifest: Manifest, threads: int | None) -> Loa
     return LoadedModel(OnnxEngine(folder, manifest, config, threads=threads), tokenizer)
 
 
-def _load_torch(folder: Path, name: str, precision: str | None) -> LoadedModel:
+def _load_torch(folder: Path, name: str, precision: str | None, threads: int | None) -> LoadedModel:
     from guardrail.engines.torch import TorchEngine
 
     if precision not in (None, "fp32"):
         raise ConfigurationError(f"the torch engine runs in fp32, not {precision}", hint="leave precision unset")
+    if threads is not None:
+        raise ConfigurationError("torch's threads belong to the whole process", hint="call torch.set_num_threads")
     engine = TorchEngine.from_checkpoint(folder, name=name)
     return LoadedModel(engine, _tokenizer(folder, engine.config))
 
@@ -157,25 +167,34 @@ def _cache_folder(cache_dir: str | Path | None) -> Path:
 
 def _export_once(folder: Path, name: str, precision: str, cache: Path) -> tuple[Path, Manifest]:
     """Return the export of a checkpoint, made now unless the cache holds it whole; never by two processes at once."""
-    from guardrail.onnx_export import GRAPH_VERSION, check_precision, export_checkpoint
+    from guardrail.onnx_export import GRAPH_VERSION, check_precision
+
+    target = cache / f"{_key(folder)[:16]}-{check_precision(precision)}-v{GRAPH_VERSION}"
+    with suppress(CheckpointError):  # not there, or damaged
+        return target, read_manifest(target)  # before any lock: the cache may be read-only
+    try:
+        return target, _export_locked(folder, target, precision, name)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write to the cache: {error.strerror}", hint="set cache_dir") from error
+
+
+def _export_locked(folder: Path, target: Path, precision: str, name: str) -> Manifest:
+    """Export unless another process just did, and clear away what killed exports of this target left."""
+    from guardrail.onnx_export import export_checkpoint, scratch_prefix
 
     try:
         from filelock import FileLock
     except ModuleNotFoundError as error:
         raise MissingExtra("filelock", "export") from error
-    target = cache / f"{_key(folder)[:16]}-{check_precision(precision)}-v{GRAPH_VERSION}"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / f"{target.name}.lock"):
-            try:
-                return target, read_manifest(target)
-            except CheckpointError:  # not there, or damaged
-                rmtree(target, ignore_errors=True)
-            with _progress(f"exporting {name} to {precision}, once") as tell:
-                export_checkpoint(folder, target, precision=precision, name=name, progress=tell)
-            return target, read_manifest(target)
-    except OSError as error:
-        raise ConfigurationError(f"cannot write to the cache: {error.strerror}", hint="set cache_dir") from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.parent / f"{target.name}.lock"):
+        with suppress(CheckpointError):
+            return read_manifest(target)
+        for left in (target, *target.parent.glob(f"{scratch_prefix(target)}*")):
+            rmtree(left, ignore_errors=True)
+        with _progress(f"exporting {name} to {precision}, once") as tell:
+            export_checkpoint(folder, target, precision=precision, name=name, progress=tell)
+        return read_manifest(target)
 
 
 def _key(folder: Path) -> str:

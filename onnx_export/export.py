@@ -6,9 +6,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from guardrail.checkpoint import CONFIG_FILE, Checkpoint, read_json
+from guardrail.checkpoint import CONFIG_FILE, Checkpoint
 from guardrail.errors import CheckpointError
-from guardrail.exported import FILES, FORMAT, MANIFEST_FILE, Manifest, hash_file
+from guardrail.exported import FILES, MANIFEST_FILE, Manifest, hash_file, is_export
 from guardrail.onnx_export.graph import GRAPH_VERSION, Precision, check_precision, write_graph
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -47,7 +47,7 @@ def export_checkpoint(
         raise CheckpointError(f"no {TOKENIZER_FILE} beside the checkpoint", hint="copy it from the model's repository")
     _check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=scratch_prefix(target)) as scratch:
         made, replaced = Path(scratch) / "made", Path(scratch) / "replaced"
         made.mkdir()
         _fill(made, checkpoint, checked, name or source.resolve().name, progress)
@@ -55,6 +55,11 @@ def export_checkpoint(
             target.rename(replaced)  # removed with the scratch folder
         made.rename(target)
     return target
+
+
+def scratch_prefix(target: Path) -> str:
+    """Return how the names of the hidden folders begin in which a target is made; one killed leaves its folder."""
+    return f".export-{target.name}-"
 
 
 def _fill(
@@ -83,13 +88,5 @@ def _check_target(target: Path) -> None:
         raise CheckpointError(f"{target} is something else than a folder", hint=hint)
     names = sorted(path.name for path in target.iterdir())
     foreign = [name for name in names if name not in (*FILES, MANIFEST_FILE)]
-    if foreign or (names and not _is_export(target)):
+    if foreign or (names and not is_export(target)):
         raise CheckpointError(f"{target} holds something else: {(foreign or names)[0]}", hint=hint)
-
-
-def _is_export(folder: Path) -> bool:
-    """Whether the folder's manifest is ours; browser extensions and web pages have a manifest.json too."""
-    try:
-        return bool(read_json(folder / MANIFEST_FILE).get("format") == FORMAT)
-    except CheckpointError:
-        return False

@@ -101,7 +101,24 @@ load_model({str(tiny_checkpoint)!r}, cache_dir={str(tmp_path)!r})
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 9
     assert not [path for path in exports(tmp_path) if not path.name.startswith(".")]
+    assert list(tmp_path.glob(".export-*"))
     assert load_model(tiny_checkpoint, cache_dir=tmp_path).engine.info.precision == "int8"
+    assert not list(tmp_path.glob(".export-*")), "the next export clears away what was left"
+
+
+def test_a_read_only_cache_serves_what_it_holds(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished export needs neither lock nor folder made."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    load_model(tiny_checkpoint, cache_dir=tmp_path)
+    monkeypatch.setattr("filelock.FileLock", refuse)
+    assert load_model(tiny_checkpoint, cache_dir=tmp_path).engine.info.precision == "int8"
+    with pytest.raises(ConfigurationError, match=r"Read-only file system \(set cache_dir\)"):
+        load_model(tiny_checkpoint, cache_dir=tmp_path, precision="fp32")
 
 
 def test_a_cache_that_cannot_be_written_says_what_to_set(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -143,6 +160,18 @@ def test_an_exported_folder_loads_as_it_is(tiny_checkpoint: Path, tmp_path: Path
         load_model(folder, precision="int8")
     with pytest.raises(ConfigurationError, match="checkpoint folder"):
         load_model(folder, engine="torch")
+
+
+def test_an_unrelated_manifest_makes_no_export_of_a_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """A web page's, say; a damaged one of an export still is the export's."""
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    (folder / "manifest.json").write_text('{"manifest_version": 3}')
+    assert load_model(folder, cache_dir=tmp_path / "cache").engine.info.name == "checkpoint"
+    exported = export_checkpoint(tiny_checkpoint, tmp_path / "export")
+    spoil_manifest(exported)
+    with pytest.raises(CheckpointError, match=r"manifest\.json is broken"):
+        load_model(exported)
 
 
 def test_both_engines_judge_alike(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -189,8 +218,9 @@ def test_what_the_hubs_cache_holds_loads_offline(tiny_checkpoint: Path, tmp_path
 
 def test_what_is_neither_folder_nor_hub_id_is_refused(tmp_path: Path) -> None:
     """A typo in a path is no download."""
-    with pytest.raises(ConfigurationError, match="neither a folder nor a hub id"):
-        load_model("./no/such/folder")
+    for source in ("./no/such/folder", "", "x" * 5000):
+        with pytest.raises(ConfigurationError, match="neither a folder nor a hub id"):
+            load_model(source)
     with pytest.raises(CheckpointError, match="holds neither"):
         load_model(tmp_path)
     with pytest.raises(ConfigurationError, match="valid: onnx, torch"):
@@ -204,6 +234,7 @@ def test_what_is_neither_folder_nor_hub_id_is_refused(tmp_path: Path) -> None:
         ({"engine": "torch", "precision": "int8"}, "torch engine runs in fp32, not int8"),
         ({"revision": "main"}, "folders have no revisions"),
         ({"threads": 0}, "at least 1"),
+        ({"engine": "torch", "threads": 2}, "threads belong to the whole process"),
     ],
 )
 def test_what_was_asked_for_happens_or_is_refused(
