@@ -22,9 +22,10 @@ from guardrail.adapters.langchain.gating import (
     as_generation,
     gate_chunks,
     gate_generation,
+    llm_output,
     stopped_prompt,
 )
-from guardrail.adapters.langchain.sources import open_async_chunks, open_chunks
+from guardrail.adapters.langchain.sources import open_async_chunks, open_chunks, silence
 from guardrail.errors import ConfigurationError
 from guardrail.guard import Guard
 
@@ -147,9 +148,10 @@ class GuardedChatModel(Absorbing, BaseChatModel):
         decision = exchange.check_prompt() if self.checks_prompt else None
         if decision and decision.stopped:
             return ChatResult(generations=[as_generation(stopped_prompt(exchange, decision))])
-        result = self.inner._generate(messages, stop=stop, **kwargs)
+        with silence():
+            result = self.inner._generate(messages, stop=stop, **kwargs)
         generations = [gate_generation(exchange, one) for one in result.generations]
-        return ChatResult(generations=generations, llm_output=result.llm_output)
+        return ChatResult(generations=generations, llm_output=llm_output(result.llm_output, generations))
 
     async def _agenerate(
         self,
@@ -162,15 +164,22 @@ class GuardedChatModel(Absorbing, BaseChatModel):
         decision = await exchange.acheck_prompt() if self.checks_prompt else None
         if decision and decision.stopped:
             return ChatResult(generations=[as_generation(stopped_prompt(exchange, decision))])
-        result = await self.inner._agenerate(messages, stop=stop, **kwargs)
+        with silence():
+            result = await self.inner._agenerate(messages, stop=stop, **kwargs)
         generations = [await agate_generation(exchange, one) for one in result.generations]
-        return ChatResult(generations=generations, llm_output=result.llm_output)
+        return ChatResult(generations=generations, llm_output=llm_output(result.llm_output, generations))
 
 
 class GuardedBinding(Absorbing, RunnableBinding[Any, Any]):
     """A guarded chat model with bound arguments, settings, retries or fallbacks."""
 
-    guard: Guard
+    @property
+    def guard(self) -> Guard:
+        """The guard of the model that is bound: the core copies bindings without fields of our own."""
+        bound: Any = self.bound
+        while not isinstance(bound, GuardedChatModel):
+            bound = bound.runnable if isinstance(bound, RunnableWithFallbacks) else bound.bound
+        return bound.guard
 
 
 Guarded = GuardedChatModel | GuardedBinding
@@ -187,11 +196,11 @@ def guarded(llm: object, guard: Guard, *, checks_prompt: bool = True) -> Guarded
         return GuardedChatModel(llm, guard, checks_prompt=checks_prompt)
     if isinstance(llm, RunnableBindingBase):
         bound = guarded(llm.bound, guard, checks_prompt=checks_prompt)
-        return bound and GuardedBinding(bound=llm.model_copy(update={"bound": bound}), guard=guard)
+        return bound and GuardedBinding(bound=llm.model_copy(update={"bound": bound}))
     if isinstance(llm, RunnableWithFallbacks):
         models = [guarded(one, guard, checks_prompt=checks_prompt) for one in llm.runnables]
         if any(model is None for model in models):
             return None
         both = llm.model_copy(update={"runnable": models[0], "fallbacks": models[1:]})
-        return GuardedBinding(bound=both, guard=guard)
+        return GuardedBinding(bound=both)
     return None

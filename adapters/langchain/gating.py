@@ -11,7 +11,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langchain_core.runnables import ensure_config
 
 from guardrail.adapters.langchain.messages import to_guard_messages
-from guardrail.adapters.langchain.outlet import Outlet, closing_info, closing_metadata
+from guardrail.adapters.langchain.outlet import Outlet, closing_info, closing_metadata, kept_at_stop
 from guardrail.conversation import Message, Role
 from guardrail.decision import Decision
 from guardrail.errors import ContentStopped
@@ -165,6 +165,12 @@ def as_generation(chunk: ChatGenerationChunk) -> ChatGeneration:
     return ChatGeneration(message=message_chunk_to_message(chunk.message), generation_info=chunk.generation_info)
 
 
+def llm_output(output: dict[str, Any] | None, generations: Sequence[ChatGeneration]) -> dict[str, Any] | None:
+    """Return what the provider says beside its answers; the core merges it into their metadata."""
+    is_stopped = any(one.message.response_metadata["guardrail"]["action"] == "stop" for one in generations)
+    return kept_at_stop(output) if output and is_stopped else output
+
+
 def _feed(stream: Stream, outlet: Outlet, chunk: ChatGenerationChunk) -> None:
     for slot in outlet.take(chunk):
         outlet.release(stream.feed(slot.text, thinking=slot.thinking))
@@ -182,6 +188,8 @@ async def _afeed(stream: Stream, outlet: Outlet, chunk: ChatGenerationChunk) -> 
 
 
 def _ending(exchange: Exchange, outlet: Outlet, decision: Decision) -> Iterator[ChatGenerationChunk]:
+    if not decision.stopped:
+        outlet.release_calls()
     if ready := outlet.emit():
         yield ready
     yield outlet.last(decision, exchange.closing_text(decision))

@@ -34,11 +34,6 @@ def remember(run: str | None, exchange: Exchange) -> None:
             _exchanges.popitem(last=False)
 
 
-def is_remembered(run: str | None) -> bool:
-    """Whether this run's prompt was checked."""
-    return run in _exchanges
-
-
 def recall(run: str | None, guard: Guard) -> Exchange | None:
     """Return and forget this run's conversation, now under `guard`."""
     with _lock:

@@ -36,7 +36,7 @@ _CHAT_ROLES = {
     "tool": Role.TOOL,
     "function": Role.TOOL,
 }
-_CALL_BLOCKS = {"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "input_json_delta", "function_call"}
+CALL_BLOCKS = {"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "input_json_delta", "function_call"}
 """Blocks that repeat what stands in `tool_calls`."""
 
 THINKING_BLOCKS = {"reasoning", "thinking", "reasoning_content"}
@@ -129,7 +129,7 @@ def _read_content(content: str | list[Any]) -> tuple[list[str], list[str], tuple
         found = _block_texts(block)
         (thoughts if is_thinking(block) else texts).extend(found)
         kind = str(block.get("type", "unknown"))
-        if not found and kind not in {"text", *THINKING_BLOCKS, *_CALL_BLOCKS}:
+        if not found and kind not in {"text", *THINKING_BLOCKS, *CALL_BLOCKS}:
             unreadable.append(kind)
     return texts, thoughts, tuple(unreadable)
 
@@ -141,6 +141,8 @@ def _block_texts(block: Mapping[str, Any]) -> list[str]:
 
 
 def _tool_calls(message: AIMessage) -> tuple[ToolCall, ...]:
-    good = [ToolCall(call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls]
+    good = [
+        ToolCall(call["name"], json.dumps(call["args"], ensure_ascii=False, default=str)) for call in message.tool_calls
+    ]
     bad = [ToolCall(call["name"] or "", call["args"] or "") for call in message.invalid_tool_calls]
     return (*good, *bad)

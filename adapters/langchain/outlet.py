@@ -1,7 +1,8 @@
 """The order of an answer's parts: what may leave with the text that the gate has released, and what waits behind it.
 
 Everything the LLM sends goes into one queue. Text waits for its release; blocks, tool calls and extra arguments wait
-until all text before them has left, so that nothing overtakes a stop. Metadata waits for the end, since it may hold
+until all text before them has left, so that nothing overtakes a stop. Tool calls wait for the end: half a call may
+look whole. Metadata waits for the end, since it may hold
 the text again (log-probabilities) and since finish reasons of two chunks would be glued together.
 """
 
@@ -16,7 +17,7 @@ from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils._merge import merge_dicts
 
-from guardrail.adapters.langchain.messages import is_thinking, nested_texts, text_key
+from guardrail.adapters.langchain.messages import CALL_BLOCKS, is_thinking, nested_texts, text_key
 from guardrail.decision import Decision
 from guardrail.records import Record
 
@@ -26,9 +27,21 @@ Part = str | dict[str, Any]
 _GATED_ARGUMENTS = {"reasoning_content": True, "refusal": False}
 """Text in additional_kwargs, and whether it is reasoning."""
 
-_TEXT_IN_METADATA = {"logprobs", "token_ids", "prompt_logprobs"}
-_REASONS = {"finish_reason", "stop_reason", "done_reason", "stop_sequence"}
-"""Metadata that would give withheld text away, or say that the answer ended well."""
+_CALL_ARGUMENTS = ("tool_calls", "function_call")
+"""Tool calls in additional_kwargs."""
+
+_KEPT_AT_STOP = {
+    "model_name",
+    "model",
+    "model_provider",
+    "id",
+    "system_fingerprint",
+    "service_tier",
+    "created",
+    "created_at",
+    "output_version",
+}
+"""Metadata that stays after a stop; anything else might hold withheld text, or say that the answer ended well."""
 
 
 @dataclass(eq=False)
@@ -41,6 +54,7 @@ class Slot:
         build: makes the content from released text; True says that the part is complete.
         arguments: goes into additional_kwargs instead of the content.
         calls: pieces of tool calls.
+        is_call: whether it is a piece of a tool call, in whatever form.
         n_released: characters of `text` that have left.
     """
 
@@ -49,6 +63,7 @@ class Slot:
     build: Callable[[str, bool], Part] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     calls: list[ToolCallChunk] = field(default_factory=list)
+    is_call: bool = False
     n_released: int = 0
 
 
@@ -75,6 +90,7 @@ class Outlet:
     def __init__(self) -> None:
         self._queue: deque[Slot] = deque()
         self._ready = _Ready()
+        self._calls: list[Slot] = []
         self._id: str | None = None
         self._metadata: dict[str, Any] = {}
         self._info: dict[str, Any] = {}
@@ -91,7 +107,7 @@ class Outlet:
         if isinstance(message, AIMessageChunk) and message.usage_metadata:
             self._ready.usage = add_usage(self._ready.usage, message.usage_metadata)
         for slot in _slots(chunk):
-            self._queue.append(slot)
+            (self._calls if slot.is_call else self._queue).append(slot)
             if slot.text:
                 # Reasoning after the answer has begun is judged as answer: the format has one think block, in front.
                 slot.thinking = slot.thinking and not self._is_answering
@@ -112,6 +128,11 @@ class Outlet:
                 break
             self._queue.popleft()
 
+    def release_calls(self) -> None:
+        """Move the tool calls into the next chunk: the answer has ended, and nothing of it was stopped."""
+        while self._calls:
+            self._move(self._calls.pop(0), "")
+
     def emit(self) -> ChatGenerationChunk | None:
         """Return a chunk of what has been released since the last one; None when there is nothing."""
         return ChatGenerationChunk(message=self._message()) if self._ready else None
@@ -124,6 +145,7 @@ class Outlet:
             text: message to show after a stop.
         """
         self._queue.clear()
+        self._calls.clear()
         message = self._message()
         if text:
             message.content = [{"type": "text", "text": text}] if self.is_listed else text
@@ -166,8 +188,7 @@ def decision_metadata(decision: Decision) -> dict[str, Any]:
 def closing_metadata(metadata: Mapping[str, Any], decision: Decision) -> dict[str, Any]:
     """Return an answer's metadata with the decision; after a stop with our finish reason and without copies of text."""
     if decision.stopped:
-        kept = {key: value for key, value in metadata.items() if key not in _TEXT_IN_METADATA | _REASONS}
-        return {**kept, "finish_reason": "content_filter", "guardrail": decision_metadata(decision)}
+        return {**kept_at_stop(metadata), "finish_reason": "content_filter", "guardrail": decision_metadata(decision)}
     earlier = metadata.get("guardrail")
     if isinstance(earlier, Mapping) and earlier.get("action") == "stop":
         return dict(metadata)  # a guard inside this one stopped the answer: that decision stands
@@ -176,8 +197,12 @@ def closing_metadata(metadata: Mapping[str, Any], decision: Decision) -> dict[st
 
 def closing_info(info: Mapping[str, Any], decision: Decision) -> dict[str, Any] | None:
     """Return generation_info likewise; it is merged below the metadata by the core."""
-    hidden = _TEXT_IN_METADATA | _REASONS if decision.stopped else set()
-    return {key: value for key, value in info.items() if key not in hidden} or None
+    return (kept_at_stop(info) if decision.stopped else dict(info)) or None
+
+
+def kept_at_stop(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of an answer's metadata that cannot hold its text."""
+    return {key: value for key, value in metadata.items() if key in _KEPT_AT_STOP}
 
 
 def _done(slot: Slot) -> bool:
@@ -207,10 +232,13 @@ def _slots(chunk: ChatGenerationChunk) -> Iterator[Slot]:
     else:
         for part in message.content:
             yield from _part_slots(part)
+    raw_calls = {key: arguments.pop(key) for key in _CALL_ARGUMENTS if key in arguments}
     if arguments:
         yield Slot(arguments=arguments)
+    if raw_calls:
+        yield Slot(arguments=raw_calls, is_call=True)
     if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
-        yield Slot(calls=message.tool_call_chunks)
+        yield Slot(calls=message.tool_call_chunks, is_call=True)
 
 
 def _part_slots(part: Part) -> Iterator[Slot]:
@@ -218,7 +246,9 @@ def _part_slots(part: Part) -> Iterator[Slot]:
         yield Slot(part, build=lambda text, _: text)
         return
     nested = nested_texts(part)
-    if key := text_key(part):
+    if part.get("type") in CALL_BLOCKS:
+        yield Slot(build=lambda _text, _done: part, is_call=True)
+    elif key := text_key(part):
         yield Slot(str(part[key]), is_thinking(part), _block_builder(part, key))
     elif nested and is_thinking(part):
         yield from (_nested_slot(part, key, inner) for key, inner in nested)

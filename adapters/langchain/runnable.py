@@ -14,7 +14,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence,
 from guardrail.adapters.langchain.absorbing import Joining
 from guardrail.adapters.langchain.chat_model import guarded
 from guardrail.adapters.langchain.gating import Exchange, agate_chunks, agate_generation, gate_chunks, gate_generation
-from guardrail.adapters.langchain.memory import chain_id, is_remembered, recall, remember
+from guardrail.adapters.langchain.memory import chain_id, recall, remember
 from guardrail.adapters.langchain.messages import chain_messages
 from guardrail.adapters.langchain.passing import achunks_of, atraced, chunks_of, generation_of, like, traced
 from guardrail.decision import Decision
@@ -48,7 +48,7 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
         Args:
             guard: judges.
             position: "prompt" or "response" where it cannot be told from what comes in: "auto" takes AI messages for
-                answers, everything else for prompts, and text for an answer once this chain's prompt was checked.
+                answers and everything else for prompts, text too: judging text as an answer needs "response".
             name: of the step in traces.
         """
         self.guard = guard
@@ -154,7 +154,7 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
                 yield item
 
     def _pass(self, value: Any, run: str | None) -> Any:
-        if not self._is_answer(value, run):
+        if not self._is_answer(value):
             exchange = self._prompt(value)
             self._stop_if(exchange.check_prompt())
             remember(run, exchange)
@@ -162,7 +162,7 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
         return like(value, gate_generation(self._answer(run), generation_of(value)))
 
     async def _apass(self, value: Any, run: str | None) -> Any:
-        if not self._is_answer(value, run):
+        if not self._is_answer(value):
             exchange = self._prompt(value)
             self._stop_if(await exchange.acheck_prompt())
             remember(run, exchange)
@@ -171,7 +171,7 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
 
     def _pass_on(self, items: Iterator[Any], run: str | None) -> Iterator[Any]:
         for first in items:
-            if not self._is_answer(first, run):
+            if not self._is_answer(first):
                 yield self._pass(reduce(operator.add, items, first), run)
                 return
             for chunk in gate_chunks(self._answer(run), chunks_of(first, items)):
@@ -181,7 +181,7 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
 
     async def _apass_on(self, items: AsyncIterator[Any], run: str | None) -> AsyncIterator[Any]:
         async for first in items:
-            if not self._is_answer(first, run):
+            if not self._is_answer(first):
                 rest = [item async for item in items]
                 yield await self._apass(reduce(operator.add, rest, first), run)
                 return
@@ -192,10 +192,10 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
                         yield item
             return
 
-    def _is_answer(self, value: Any, run: str | None) -> bool:
+    def _is_answer(self, value: Any) -> bool:
         if self.position != "auto":
             return self.position == "response"
-        return isinstance(value, AIMessage | AIMessageChunk) or (isinstance(value, str) and is_remembered(run))
+        return isinstance(value, AIMessage | AIMessageChunk)
 
     def _prompt(self, value: Any) -> Exchange:
         return Exchange.of(self.guard, chain_messages(value))

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
-from langchain_core.runnables import run_in_executor
+from langchain_core.runnables import ensure_config, run_in_executor
+from langchain_core.runnables.config import var_child_runnable_config
 
-from guardrail.adapters.langchain.gating import as_chunk
+from guardrail.adapters.langchain.gating import aclosed_at_end, as_chunk, closed_at_end
 
 
 def open_chunks(
@@ -17,8 +19,10 @@ def open_chunks(
 ) -> Iterator[ChatGenerationChunk]:
     """Return the LLM's chunks; its whole answer as one chunk if it cannot stream."""
     if _overrides(inner, "_stream"):
-        return inner._stream(messages, stop=stop, **kwargs)
-    return (as_chunk(one) for one in inner._generate(messages, stop=stop, **kwargs).generations[:1])
+        return _quietly(inner._stream(messages, stop=stop, **kwargs))
+    with silence():
+        result = inner._generate(messages, stop=stop, **kwargs)
+    return (as_chunk(one) for one in result.generations[:1])
 
 
 def open_async_chunks(
@@ -26,10 +30,40 @@ def open_async_chunks(
 ) -> AsyncIterator[ChatGenerationChunk]:
     """As `open_chunks`; an LLM that only streams synchronously runs in a worker thread."""
     if _overrides(inner, "_astream"):
-        return inner._astream(messages, stop=stop, **kwargs)
+        return _aquietly(inner._astream(messages, stop=stop, **kwargs))
     if _overrides(inner, "_stream"):
-        return _in_thread(inner._stream(messages, stop=stop, **kwargs))
+        return _in_thread(_quietly(inner._stream(messages, stop=stop, **kwargs)))
     return _generated(inner, messages, stop, kwargs)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Hide the running chain's callbacks from what the LLM calls itself: they would see its raw text."""
+    token = var_child_runnable_config.set({**ensure_config(), "callbacks": None})
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def _quietly(chunks: Iterator[ChatGenerationChunk]) -> Iterator[ChatGenerationChunk]:
+    with closed_at_end(chunks):
+        while True:
+            with silence():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+
+async def _aquietly(chunks: AsyncIterator[ChatGenerationChunk]) -> AsyncIterator[ChatGenerationChunk]:
+    async with aclosed_at_end(chunks):
+        while True:
+            with silence():
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
 
 def _overrides(inner: BaseChatModel, method: str) -> bool:
@@ -39,7 +73,8 @@ def _overrides(inner: BaseChatModel, method: str) -> bool:
 async def _generated(
     inner: BaseChatModel, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
 ) -> AsyncIterator[ChatGenerationChunk]:
-    result = await inner._agenerate(messages, stop=stop, **kwargs)
+    with silence():
+        result = await inner._agenerate(messages, stop=stop, **kwargs)
     for generation in result.generations[:1]:
         yield as_chunk(generation)
 

@@ -11,6 +11,7 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
@@ -315,3 +316,31 @@ def test_the_conversation_is_the_context(guard: Any, script: Any, samples: Any, 
     chain: Any = RunnableLambda(lambda text: [HumanMessage(text)]) | model
     chain.invoke("Hello", {"configurable": {"thread_id": "thread-7"}})
     assert {d.conversation_id for d in sink.decisions} == {"thread-7"}
+
+
+async def test_models_inside_the_llm_tell_no_callbacks(guard: Any, script: Any, samples: Any, ear: Any) -> None:
+    """An LLM that asks another one does so without the callbacks of the chain."""
+    nested = script(kind=samples.kinds["whole"])
+
+    def ask(_: Any, messages: Any, **__: Any) -> Any:
+        return ChatResult(generations=[ChatGeneration(message=nested.invoke(messages))])
+
+    asking = type("Asking", (samples.kinds["whole"],), {"_generate": ask})
+    inner = script(kind=asking)
+    chain: Any = RunnableLambda(lambda text: text) | GuardedChatModel(inner, guard)
+    chain.invoke("Q", {"callbacks": [ear]})
+    assert not [one for one in ear.heard if samples.secret in one]
+
+
+def test_a_stop_drops_tool_calls_and_unknown_metadata(guard: Any, script: Any, samples: Any) -> None:
+    """Pieces of a call wait for the end, so that a stop leaves none that looks whole; unknown metadata goes."""
+    call: Any = {"name": "rm", "args": '{"path": "/"}', "id": "c", "index": 0, "type": "tool_call_chunk"}
+    chunks = [
+        AIMessageChunk(content="Well.", tool_call_chunks=[call], additional_kwargs={"function_call": {"name": "rm"}}),
+        AIMessageChunk(content=samples.answer, response_metadata={"output": samples.secret, "model_name": "m"}),
+    ]
+    model = GuardedChatModel(script(chunks=chunks), guard)
+    for whole in (joined(model.stream("Q")), model.invoke("Q")):
+        assert (whole.tool_calls, whole.additional_kwargs) == ([], {})
+        assert samples.secret not in repr(whole)
+        assert whole.response_metadata["model_name"].startswith("m")

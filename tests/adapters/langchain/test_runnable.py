@@ -118,7 +118,8 @@ async def test_a_plain_sequence_is_gated_in_every_way(
 ) -> None:
     """`prompt | guard | llm | guard` gives out the prefix, and both records share a conversation."""
     parser = RunnableLambda(lambda message: message) if form == "message" else StrOutputParser()
-    chain = PROMPT | step | script() | parser | step
+    last = GuardRunnable(step.guard, position="response")
+    chain = PROMPT | step | script() | parser | last
     question = {"question": "How?"}
     answers = [chain.invoke(question), await chain.ainvoke(question)]
     assert [getattr(a, "text", a) for a in answers] == [prefix(samples)] * 2
@@ -243,3 +244,16 @@ def test_a_plain_step_is_traced(step: GuardRunnable, samples: Any, ear: Any) -> 
     step.invoke(AIMessage(samples.safe), {"callbacks": [ear]})
     assert ear.names.count("on_chain_start") == 2
     assert not [one for one in ear.heard if samples.secret in one]
+
+
+def test_text_is_a_prompt_unless_the_step_is_told(step: GuardRunnable) -> None:
+    """Also behind a prompt that this chain has checked: several prompts may pass one run."""
+    chain = RunnableLambda(lambda _: [step.invoke("Hello"), step.invoke("Tell me\u2620")])
+    with pytest.raises(ContentStopped):
+        chain.invoke("go")
+
+
+def test_a_bound_chain_can_be_bound_again(step: GuardRunnable, script: Any, samples: Any) -> None:
+    """Copies that the core makes of a guarded binding keep their guard."""
+    chain = (step | script().bind(stop=["x"])).with_config(tags=["a"]).bind(stop=["y"]).with_retry()
+    assert chain.invoke("How?").text == prefix(samples)
