@@ -17,7 +17,7 @@ from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils._merge import merge_dicts
 
-from guardrail.adapters.langchain.messages import CALL_BLOCKS, is_thinking, nested_texts, text_key
+from guardrail.adapters.langchain.messages import CALL_BLOCKS, NESTED_KEYS, is_thinking, nested_texts, text_key
 from guardrail.decision import Decision
 from guardrail.records import Record
 
@@ -269,10 +269,12 @@ def _block_builder(block: dict[str, Any], key: str) -> Callable[[str, bool], Par
 def _nested_slot(block: dict[str, Any], key: str, inner: Mapping[str, Any]) -> Slot:
     """Return the slot of one text inside a reasoning block, such as a summary's."""
     build_inner = _block_builder(dict(inner), "text")
-    stem = {name: value for name, value in block.items() if name != key}
+    stem = {name: block[name] for name in ("type", "index", "id") if name in block}
+    is_last = nested_texts(block)[-1][1] is inner
+    rest = {name: value for name, value in block.items() if name not in NESTED_KEYS} if is_last else {}
 
     def build(text: str, done: bool) -> Part:
         piece = build_inner(text, done)
-        return {**stem, key: [piece] if isinstance(block[key], list) else piece}
+        return {**stem, **(rest if done else {}), key: [piece] if isinstance(block[key], list) else piece}
 
     return Slot(str(inner["text"]), thinking=True, build=build)

@@ -3,16 +3,17 @@
 
 import operator
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from functools import reduce
 from typing import Any, Literal
 
+from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence, RunnableSerializable, ensure_config
 
 from guardrail.adapters.langchain.absorbing import Joining
-from guardrail.adapters.langchain.chat_model import guarded
+from guardrail.adapters.langchain.chat_model import GuardedChatModel, guarded
 from guardrail.adapters.langchain.gating import Exchange, agate_chunks, agate_generation, gate_chunks, gate_generation
 from guardrail.adapters.langchain.memory import chain_id, recall, remember
 from guardrail.adapters.langchain.messages import chain_messages
@@ -75,6 +76,11 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
         steps: list[Any] = other.steps if isinstance(other, RunnableSequence) else [other]
         llm = guarded(steps[0], self.guard)
         if llm is None:
+            if not any(isinstance(step, Joining) for step in steps) and any(map(_holds_model, steps)):
+                raise ConfigurationError(
+                    f"{type(steps[0]).__name__} holds an LLM that a guard in front of it cannot gate",
+                    hint="put guard.wrap(llm) in the LLM's place",
+                )
             return super().__or__(other)
         chain: RunnableSerializable[Any, Any] = llm
         for step in steps[1:]:
@@ -213,3 +219,16 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
     def _stop_if(self, decision: Decision | None) -> None:
         if decision and decision.stopped:
             raise ContentStopped(decision)
+
+
+def _holds_model(value: object) -> bool:
+    """Whether an LLM that no guard gates is somewhere in a runnable."""
+    if isinstance(value, GuardedChatModel):
+        return False
+    if isinstance(value, BaseLanguageModel):
+        return True
+    if isinstance(value, Runnable):
+        return _holds_model(list(vars(value).values()))
+    if isinstance(value, Mapping):
+        return _holds_model(list(value.values()))
+    return isinstance(value, list | tuple) and any(map(_holds_model, value))

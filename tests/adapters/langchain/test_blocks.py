@@ -100,3 +100,12 @@ def test_output_version_is_adopted(guard: Any, script: Any, samples: Any) -> Non
     """A model set to v1 content blocks gives those when guarded."""
     whole = GuardedChatModel(script(samples.safe, output_version="v1"), guard).invoke("Q")
     assert whole.content == [{"type": "text", "text": samples.safe}]
+
+
+def test_signatures_of_reasoning_come_once_and_late(guard: Any, script: Any, samples: Any) -> None:
+    """What a reasoning block holds besides text rides with its last piece, and not at all after a stop."""
+    for text in (samples.safe, samples.answer):
+        inner = [{"type": "summary_text", "text": text, "index": 0}]
+        block = {"type": "reasoning", "summary": inner, "signature": "s1g", "index": 0}
+        whole = joined(GuardedChatModel(script(chunks=[AIMessageChunk(content=[block])]), guard).stream("Q"))
+        assert whole.content[0].get("signature") == ("s1g" if text == samples.safe else None)

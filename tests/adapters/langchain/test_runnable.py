@@ -8,7 +8,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda, RunnableSequence
+from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableParallel, RunnableSequence
 
 from guardrail import ConfigurationError, ContentStopped, ConversationError, OnStop
 from guardrail.adapters.langchain import GuardedChatModel, GuardRunnable, RawCallbacksWarning
@@ -257,3 +257,13 @@ def test_a_bound_chain_can_be_bound_again(step: GuardRunnable, script: Any, samp
     """Copies that the core makes of a guarded binding keep their guard."""
     chain = (step | script().bind(stop=["x"])).with_config(tags=["a"]).bind(stop=["y"]).with_retry()
     assert chain.invoke("How?").text == prefix(samples)
+
+
+def test_an_llm_that_cannot_be_gated_is_refused(step: GuardRunnable, script: Any) -> None:
+    """A guard in front never becomes a check of the prompt alone by silence."""
+    hidden = script().configurable_alternatives(ConfigurableField(id="llm"), other=script())
+    for llm in (hidden, RunnableParallel(raw=script()), PROMPT | script()):
+        with pytest.raises(ConfigurationError, match="holds an LLM"):
+            step | llm
+    assert step | StrOutputParser()
+    assert step | (PROMPT | script() | step)
