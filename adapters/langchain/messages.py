@@ -1,7 +1,7 @@
 """Translates LangChain messages into the guard's, and whatever a chain passes on into messages."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import (
@@ -73,6 +73,16 @@ def chain_messages(value: object) -> list[BaseMessage]:
     raise ConversationError(
         f"a guard cannot read {type(value).__name__} as a prompt", hint="pass text, a prompt value or messages"
     )
+
+
+def all_texts(value: object) -> Iterator[str]:
+    """Yield every text at any depth of an extra argument, such as a transcript or a reasoning summary."""
+    for item in value if isinstance(value, list) else [value]:
+        for key, inner in item.items() if isinstance(item, Mapping) else ():
+            if isinstance(inner, list | Mapping):
+                yield from all_texts(inner)
+            elif isinstance(inner, str) and key in (*TEXT_KEYS, *NESTED_KEYS, "transcript"):
+                yield inner
 
 
 def nested_texts(block: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

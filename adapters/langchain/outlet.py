@@ -17,7 +17,14 @@ from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils._merge import merge_dicts
 
-from guardrail.adapters.langchain.messages import CALL_BLOCKS, NESTED_KEYS, is_thinking, nested_texts, text_key
+from guardrail.adapters.langchain.messages import (
+    CALL_BLOCKS,
+    NESTED_KEYS,
+    all_texts,
+    is_thinking,
+    nested_texts,
+    text_key,
+)
 from guardrail.decision import Decision
 from guardrail.records import Record
 
@@ -158,8 +165,11 @@ class Outlet:
         if slot.build:
             ready.pieces.append((slot, piece))
         elif slot.text:
-            (key,) = slot.arguments
-            ready.arguments = merge_dicts(ready.arguments, {key: piece})
+            ((key, value),) = slot.arguments.items()
+            if isinstance(value, str):
+                ready.arguments = merge_dicts(ready.arguments, {key: piece})
+            elif _done(slot):
+                ready.arguments = merge_dicts(ready.arguments, slot.arguments)
         else:
             ready.arguments = merge_dicts(ready.arguments, slot.arguments)
         ready.calls += slot.calls
@@ -223,9 +233,7 @@ def _joined(pieces: list[tuple[Slot, str]]) -> list[tuple[Slot, str]]:
 def _slots(chunk: ChatGenerationChunk) -> Iterator[Slot]:
     message = chunk.message
     arguments = dict(message.additional_kwargs)
-    for key, thinking in _GATED_ARGUMENTS.items():
-        if isinstance(arguments.get(key), str) and (text := arguments.pop(key)):
-            yield Slot(text, thinking, arguments={key: text})
+    yield from _argument_slots(arguments)
     if isinstance(message.content, str):
         if message.content:
             yield Slot(message.content, build=lambda text, _: text)
@@ -239,6 +247,16 @@ def _slots(chunk: ChatGenerationChunk) -> Iterator[Slot]:
         yield Slot(arguments=raw_calls, is_call=True)
     if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
         yield Slot(calls=message.tool_call_chunks, is_call=True)
+
+
+def _argument_slots(arguments: dict[str, Any]) -> Iterator[Slot]:
+    """Take what holds text out of the extra arguments."""
+    for key, thinking in _GATED_ARGUMENTS.items():
+        if isinstance(arguments.get(key), str) and (text := arguments.pop(key)):
+            yield Slot(text, thinking, arguments={key: text})
+    for key in [key for key, value in arguments.items() if isinstance(value, dict | list)]:
+        if key not in _CALL_ARGUMENTS and (text := "".join(all_texts(arguments[key]))):
+            yield Slot(text, key.startswith("reasoning"), arguments={key: arguments.pop(key)})
 
 
 def _part_slots(part: Part) -> Iterator[Slot]:

@@ -109,3 +109,18 @@ def test_signatures_of_reasoning_come_once_and_late(guard: Any, script: Any, sam
         block = {"type": "reasoning", "summary": inner, "signature": "s1g", "index": 0}
         whole = joined(GuardedChatModel(script(chunks=[AIMessageChunk(content=[block])]), guard).stream("Q"))
         assert whole.content[0].get("signature") == ("s1g" if text == samples.safe else None)
+
+
+@pytest.mark.parametrize("extra", ["audio", "reasoning", "reasoning_details"])
+def test_text_inside_extra_arguments_is_gated(guard: Any, script: Any, samples: Any, extra: str) -> None:
+    """Transcripts and reasoning objects beside the content leave whole once their text is released, or not at all."""
+    for text in (samples.safe, samples.answer):
+        values = {
+            "audio": {"id": "a", "transcript": text},
+            "reasoning": {"summary": [{"type": "summary_text", "text": text}]},
+            "reasoning_details": [{"type": "reasoning.text", "text": text}],
+        }
+        kept = {extra: values[extra]}
+        model = GuardedChatModel(script(chunks=[AIMessageChunk(content="", additional_kwargs=kept)]), guard)
+        for whole in answers(model):
+            assert whole.additional_kwargs == (kept if text == samples.safe else {})
