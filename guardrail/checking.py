@@ -2,20 +2,22 @@
 
 from collections.abc import Sequence
 
+from guardrail.context import Context, applied, explain
 from guardrail.conversation import Message, Role, judged_prompts
 from guardrail.decision import Decision, Direction, Failure, Reason
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import EngineError
-from guardrail.policy import Action
+from guardrail.policy import Action, Rules
 from guardrail.reading import PromptReading, Steps, read_prompt
-from guardrail.stream import Context, applied, explain
 from guardrail.verdict import Verdict
 
 
 def judging_prompt(context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message]) -> Steps[Verdict]:
     """Return the worst verdict on the turns under judgement."""
-    readings = yield from _read_all(context, tokenizer, judged_prompts(messages))
-    return max((reading.verdict for reading in readings), key=lambda v: (v.risk.rank, v.non_safe_probability))
+    reading = PromptReading()
+    for conversation in judged_prompts(messages):
+        yield from read_prompt(context.engine, tokenizer, conversation, reading)
+    return max(reading.verdicts, key=lambda v: (v.risk.rank, v.non_safe_probability))
 
 
 def checking_prompt(context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message]) -> Steps[Decision]:
@@ -25,36 +27,39 @@ def checking_prompt(context: Context, tokenizer: GuardTokenizer, messages: Seque
     judged = [conversation[-1] for conversation in conversations]
     if context.policy.judge_system:
         conversations += [(Message(Role.USER, m.content),) for m in messages if m.role is Role.SYSTEM]
-    failure: Failure | None = None
-    readings: list[PromptReading] = []
+    text = "\n".join(message.content for message in judged)
+    reading, failure = PromptReading(), None
+
+    def decide(failure: Failure | None) -> Decision:
+        decision = _decide(context, judged, reading, failure, (context.clock() - started) * 1000)
+        context.record(decision, text)
+        return decision
+
     try:
-        readings = yield from _read_all(context, tokenizer, conversations)
+        for conversation in conversations:
+            yield from read_prompt(context.engine, tokenizer, conversation, reading)
     except EngineError as error:
         failure = explain(error)
-    latency_ms = (context.clock() - started) * 1000
-    decision = _decide(context, judged, readings, failure, latency_ms)
-    context.record(decision, "\n".join(message.content for message in judged))
-    return decision
+    except GeneratorExit:  # the caller was interrupted and gets no decision; the record says so
+        decide(Failure("Interrupted", "the call was interrupted"))
+        raise
+    return decide(failure)
 
 
-def _read_all(
-    context: Context, tokenizer: GuardTokenizer, conversations: Sequence[Sequence[Message]]
-) -> Steps[list[PromptReading]]:
-    readings = []
-    for conversation in conversations:
-        readings.append((yield from read_prompt(context.engine, tokenizer, conversation)))  # noqa: PERF401  # a yield
-    return readings
+def _worst(rules: Rules, verdicts: Sequence[Verdict]) -> Verdict | None:
+    """Return the verdict for which the policy asks the hardest action."""
+    return max(
+        verdicts,
+        key=lambda v: (rules.action(v).rank, rules.level(v).rank, v.non_safe_probability),
+        default=None,
+    )
 
 
 def _decide(
-    context: Context, judged: list[Message], readings: list[PromptReading], failure: Failure | None, latency_ms: float
+    context: Context, judged: list[Message], reading: PromptReading, failure: Failure | None, latency_ms: float
 ) -> Decision:
     policy, rules = context.policy, context.policy.prompt
-    verdict = max(
-        (reading.verdict for reading in readings),
-        key=lambda v: (rules.action(v).rank, v.risk.rank, v.non_safe_probability),
-        default=None,
-    )
+    verdict = _worst(rules, reading.verdicts)
     unreadable = tuple(kind for message in judged for kind in message.unreadable)
     causes = [(Action.ALLOW, Reason.CLEAR)]
     if failure:
@@ -87,9 +92,9 @@ def _decide(
         withheld_chars=n_chars - released,
         leaked_chars=0,
         unjudged_chars=released if failure else 0,
-        n_tokens=sum(reading.n_tokens for reading in readings),
-        n_windows=sum(reading.n_windows for reading in readings),
-        n_dropped_turns=max((reading.n_dropped_turns for reading in readings), default=0),
+        n_tokens=reading.n_tokens,
+        n_windows=len(reading.verdicts),
+        n_dropped_turns=reading.n_dropped_turns,
         unreadable=unreadable,
         failure=failure,
         identity=context.identity,

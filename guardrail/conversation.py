@@ -54,6 +54,15 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     unreadable: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        role: Any = self.role  # by its name, or whatever else a caller passes
+        if not isinstance(role, str) or role not in list(Role):
+            raise ConversationError(f"unknown role {role!r}", hint=f"use one of {', '.join(Role)}")
+        object.__setattr__(self, "role", Role(role))
+        for name, text in (("content", self.content), ("reasoning", self.reasoning or "")):
+            if not isinstance(text, str):
+                raise ConversationError(f"{name} must be text, not {type(text).__name__}")
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -71,22 +80,25 @@ def to_messages(conversation: Conversation) -> tuple[Message, ...]:
     """Return messages from text, `Message` objects or OpenAI-style dicts.
 
     Raises:
-        ConversationError: an unknown role, or content that is neither text nor a list of parts.
+        ConversationError: no messages, an unknown role, or content that is neither text nor a list of parts.
     """
     if isinstance(conversation, str):
         return (Message(Role.USER, conversation),)
-    return tuple(m if isinstance(m, Message) else _from_mapping(m) for m in conversation)
+    messages: Any = conversation
+    if not isinstance(messages, Sequence) or isinstance(messages, bytes | bytearray):
+        raise ConversationError(f"a conversation is text or a list of messages, not {type(messages).__name__}")
+    return tuple(m if isinstance(m, Message) else _from_mapping(m) for m in messages)
 
 
 def _from_mapping(message: Mapping[str, Any]) -> Message:
     if not isinstance(message, Mapping):
         raise ConversationError(f"a message must be a Message or a mapping, not {type(message).__name__}")
-    role = message.get("role")
-    if not isinstance(role, str) or role not in {r.value for r in Role}:
-        raise ConversationError(f"unknown role {role!r}", hint=f"use one of {', '.join(Role)}")
     content, unreadable = _read_content(message.get("content"))
-    calls = tuple(_from_call(call) for call in message.get("tool_calls") or ())
-    return Message(Role(role), content, message.get("reasoning_content"), calls, unreadable)
+    calls = message.get("tool_calls") or ()
+    if not isinstance(calls, Sequence) or isinstance(calls, str):
+        raise ConversationError(f"tool_calls must be a list, not {type(calls).__name__}")
+    read = tuple(_from_call(call) for call in calls)
+    return Message(message.get("role", ""), content, message.get("reasoning_content"), read, unreadable)
 
 
 def _read_content(content: Any) -> tuple[str, tuple[str, ...]]:
@@ -94,7 +106,7 @@ def _read_content(content: Any) -> tuple[str, tuple[str, ...]]:
         return "", ()
     if isinstance(content, str):
         return content, ()
-    if not isinstance(content, Sequence):
+    if not isinstance(content, Sequence) or isinstance(content, bytes | bytearray):
         raise ConversationError(f"content must be text or a list of parts, not {type(content).__name__}")
     texts, unreadable = [], []
     for part in content:
@@ -108,8 +120,9 @@ def _read_content(content: Any) -> tuple[str, tuple[str, ...]]:
 
 
 def _from_call(call: Any) -> ToolCall:
-    function = call.get("function", call) if isinstance(call, Mapping) else {}
-    name, arguments = function.get("name"), function.get("arguments", "{}")
+    function = call.get("function", call) if isinstance(call, Mapping) else None
+    found = function if isinstance(function, Mapping) else {}
+    name, arguments = found.get("name"), found.get("arguments", "{}")
     if not isinstance(name, str) or not isinstance(arguments, str):
         raise ConversationError("a tool call needs a name and arguments as JSON text")
     return ToolCall(name, arguments)

@@ -4,7 +4,7 @@ import asyncio
 
 from guardrail.engines.base import Engine, Feed, Logits
 from guardrail.errors import EngineError
-from guardrail.reading import Steps, T
+from guardrail.reading import Steps, T, engine_edge
 
 
 def drive(engine: Engine, steps: Steps[T]) -> T:
@@ -46,22 +46,23 @@ async def adrive(engine: Engine, steps: Steps[T]) -> T:
 
 
 async def _in_thread(engine: Engine, feeds: list[Feed]) -> list[Logits]:
-    call = asyncio.ensure_future(asyncio.to_thread(_step, engine, feeds))
-    try:
-        return await asyncio.shield(call)
-    except asyncio.CancelledError:
-        await asyncio.wait([call])
-        raise
+    # A future of the executor, not a task: closing the loop cancels tasks while their thread still runs.
+    call = asyncio.get_running_loop().run_in_executor(None, _step, engine, feeds)
+    cancelled: asyncio.CancelledError | None = None
+    while not call.done():
+        try:
+            await asyncio.wait([call])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        call.exception()  # asked for, so that asyncio does not report it as forgotten
+        raise cancelled
+    return call.result()
 
 
 def _step(engine: Engine, feeds: list[Feed]) -> list[Logits]:
-    """Call the engine; whatever it raises becomes an EngineError, so that a failure can never look like a verdict."""
-    try:
+    with engine_edge():
         logits = engine.step(feeds)
-    except EngineError:
-        raise
-    except Exception as error:  # the engine edge: foreign exceptions are translated here, once
-        raise EngineError(f"the engine raised {type(error).__name__}") from error
-    if len(logits) != len(feeds):
-        raise EngineError(f"the engine answered {len(logits)} of {len(feeds)} feeds")
-    return logits
+        if len(logits) != len(feeds):
+            raise EngineError(f"the engine answered {len(logits)} of {len(feeds)} feeds")
+        return logits

@@ -142,7 +142,8 @@ class IncrementalEncoder:
     """Turns the text deltas of one part into final tokens with spans, and shows the provisional tail.
 
     A part is an answer, or the reasoning before it. The template drops its leading newlines: they are not encoded,
-    and belong to the span of the first token. Keeps state: one caller at a time.
+    and belong to the span of the first token. Trailing newlines that a suffix replaces belong to no token. Keeps
+    state: one caller at a time.
     """
 
     def __init__(self, tokenizer: GuardTokenizer, prefix: str = "") -> None:
@@ -182,7 +183,8 @@ class IncrementalEncoder:
             return []
         encoding = self._tokenizer.encode_plain(self._pending)
         n_final, cut = _final_tokens(encoding, self._pending)
-        tokens = self._take(encoding, n_final, cut, len(self._pending))
+        base, limit = self._end - len(self._pending), len(self._pending)
+        tokens = self._take(encoding, n_final, cut, base, limit)
         self._encoded_length = len(self._pending)
         return tokens
 
@@ -192,25 +194,26 @@ class IncrementalEncoder:
         Args:
             suffix: scaffold right behind the text; as in the template, it replaces the text's own trailing newlines.
         """
-        if suffix:
-            self._pending = self._pending.rstrip("\n")
-        limit = len(self._pending)
-        self._pending += suffix
+        base = self._end - len(self._pending)
+        prefix, content = self._pending[: self._prefix_left], self._pending[self._prefix_left :]
+        kept = prefix + (content.rstrip("\n") if suffix else content)
+        self._pending = kept + suffix
         encoding = self._tokenizer.encode_plain(self._pending)
-        return self._take(encoding, len(encoding.ids), len(self._pending), limit)
+        return self._take(encoding, len(encoding.ids), len(self._pending), base, len(kept))
 
-    def _take(self, encoding: Encoding, n_final: int, cut: int, limit: int) -> list[Token]:
-        """Cut `n_final` tokens and `cut` characters off the pending text; its content ends at `limit`."""
+    def _take(self, encoding: Encoding, n_final: int, cut: int, base: int, limit: int) -> list[Token]:
+        """Cut `n_final` tokens and `cut` characters off the pending text, which starts at `base` in the raw text and
+        whose content ends at `limit`.
+        """
         ids, offsets = encoding.ids, encoding.offsets
         self.provisional = tuple(ids[n_final:])
         starts = [start for start, _ in offsets[: n_final + 1]] + [cut]
-        base = self._end - limit
         tokens = []
         for i in range(n_final):
             start, end = offsets[i]
             complete = starts[i + 1] >= end
             end = starts[i + 1] if complete else end
-            is_content = end > self._prefix_left and start < limit
+            is_content = max(start, self._prefix_left) < min(end, limit)
             first = base + start if base + start > self._skipped else 0
             last = base + min(end, limit)
             tokens.append(

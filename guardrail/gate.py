@@ -153,6 +153,10 @@ class Gate:
         self.is_finished = True
         return "" if self.is_stopped else self._release_to(self.fed_chars)
 
+    def take_back(self, offset: int) -> None:
+        """Count what was released after `offset` as withheld: the call was interrupted and it reached nobody."""
+        self.released_chars = min(self.released_chars, offset)
+
     def abandon(self) -> None:
         """End the text without releasing what is held: nobody reads on."""
         self.cause = self.cause or Reason.ABANDONED
@@ -168,6 +172,14 @@ class Gate:
         """What the policy's rules ask for so far."""
         found = self.finding.action if self.finding else Action.ALLOW
         return max(found, self._marked, key=lambda action: action.rank)
+
+    @property
+    def reason(self) -> Reason:
+        """Why the gravest action is asked for; where a verdict asks for no more than another cause, that cause."""
+        found = self.finding.action if self.finding else Action.ALLOW
+        if found.rank > self._marked.rank:
+            return Reason.VERDICT
+        return self.cause or Reason.CLEAR
 
     @property
     def leaked_chars(self) -> int:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from guardrail.checking import checking_prompt, judging_prompt
+from guardrail.context import Context
 from guardrail.conversation import Conversation, to_messages
 from guardrail.decision import Decision, Identity
 from guardrail.driving import adrive, drive
@@ -19,7 +20,7 @@ from guardrail.policy import Policy, TooLong
 from guardrail.policy_file import load_policy
 from guardrail.reading import AnswerReader, Steps
 from guardrail.records.base import Sink
-from guardrail.stream import Context, Stream
+from guardrail.stream import Stream
 from guardrail.taxonomy import Category
 from guardrail.verdict import TokenVerdict, Verdict
 
@@ -160,13 +161,13 @@ class Guard:
             ConversationError: the messages cannot be read.
         """
         stream = self._new_stream(conversation, conversation_id)
-        drive(self.engine, stream.opening())
+        stream.open()
         return stream
 
     async def aopen_stream(self, conversation: Conversation, *, conversation_id: str | None = None) -> Stream:
         """As `open_stream`, without blocking the event loop."""
         stream = self._new_stream(conversation, conversation_id)
-        await adrive(self.engine, stream.opening())
+        await stream.aopen()
         return stream
 
     def judge_prompt(self, conversation: Conversation) -> Verdict:

@@ -29,6 +29,33 @@ class Action(StrEnum):
         return _ACTION_RANKS[self]
 
 
+def _coerce(owner: object, /, *, optional: bool = False, **kinds: type[StrEnum]) -> None:
+    """Turn fields that were given as plain strings into their enum; an optional one may be None.
+
+    Raises:
+        PolicyError: no such value; a wrong one would silently switch a protection off.
+    """
+    for name, kind in kinds.items():
+        value = getattr(owner, name)
+        if value is None and optional:
+            continue
+        if value not in list(kind):
+            raise PolicyError(f"{name} = {value!r} is unknown; valid: {', '.join(kind)}")
+        object.__setattr__(owner, name, kind(value))
+
+
+def _check_threshold(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise PolicyError(f"{name} = {value!r} is no number in [0, 1]")
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise PolicyError(f"{name} = {value!r} is no whole number of at least 1")
+
+
 _ACTION_RANKS = {Action.ALLOW: 0, Action.FLAG: 1, Action.STOP: 2}
 
 
@@ -85,6 +112,10 @@ class CategoryRule:
     unsafe: Action | None = None
     threshold: float | None = None
 
+    def __post_init__(self) -> None:
+        _coerce(self, optional=True, controversial=Action, unsafe=Action)
+        _check_threshold("threshold", self.threshold)
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -110,16 +141,15 @@ class Rules:
     debounce_rule: DebounceRule = DebounceRule.NON_SAFE
 
     def __post_init__(self) -> None:
+        _coerce(self, controversial=Action, unsafe=Action, debounce_rule=DebounceRule)
         for name, rule in {"": CategoryRule(), **self.categories}.items():
             controversial, unsafe = rule.controversial or self.controversial, rule.unsafe or self.unsafe
             if controversial.rank > unsafe.rank:
                 where = f"category {name!r}" if name else "the direction"
                 raise PolicyError(f"{where}: controversial = {controversial} is harder than unsafe = {unsafe}")
-        thresholds = [self.unsafe_threshold, self.non_safe_threshold, *(r.threshold for r in self.categories.values())]
-        if any(t is not None and not 0 <= t <= 1 for t in thresholds):
-            raise PolicyError("a threshold must lie in [0, 1]")
-        if self.debounce < 1:
-            raise PolicyError(f"debounce = {self.debounce} is less than 1")
+        _check_threshold("unsafe_threshold", self.unsafe_threshold)
+        _check_threshold("non_safe_threshold", self.non_safe_threshold)
+        _check_count("debounce", self.debounce)
 
     def level(self, verdict: Verdict) -> RiskLevel:
         """Return the risk level under these thresholds."""
@@ -172,7 +202,8 @@ class Policy:
         on_stop: what adapters give at a stop.
         on_failure: action when the engine fails; stop is fail closed.
         too_long: what happens to an answer beyond the model's context.
-        max_held_chars: most characters received but not yet readable (an endless word); None sets no bound.
+        max_held_chars: most characters received but not yet readable (an endless word) after a call; None sets no
+            bound. It is the one rule that depends on how the text was cut: a word that arrives whole is not held.
         on_held: stop or flag when that bound is passed; unread text is never released.
         unreadable: action for parts that cannot be read, such as images.
         judge_system: whether system prompts are judged as prompts too.
@@ -196,10 +227,15 @@ class Policy:
     messages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("enforce", "judge_system"):
+            if not isinstance(getattr(self, name), bool):
+                raise PolicyError(f"{name} = {getattr(self, name)!r} is neither true nor false")
+        _coerce(self, release=ReleaseMode, on_stop=OnStop, on_failure=Action, too_long=TooLong)
+        _coerce(self, on_held=Action, unreadable=Action)
         if self.prompt.debounce != 1:
             raise PolicyError("prompt: a prompt has a single verdict, so debounce must be 1")
-        if self.max_held_chars is not None and self.max_held_chars < 1:
-            raise PolicyError("max_held_chars must be at least 1")
+        if self.max_held_chars is not None:
+            _check_count("max_held_chars", self.max_held_chars)
         if self.on_held is Action.ALLOW:
             raise PolicyError("on_held must be flag or stop: unread text is never released")
 

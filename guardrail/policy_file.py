@@ -1,11 +1,12 @@
 """Policies from TOML: unknown keys and impossible values are refused, and the error names the valid ones."""
 
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
 from guardrail.errors import PolicyError
 from guardrail.policy import Action, CategoryRule, DebounceRule, OnStop, Policy, ReleaseMode, Rules, TooLong
@@ -15,6 +16,9 @@ READY_POLICIES = ("strict", "balanced", "loose", "shadow")
 """Names of the policies that are shipped, as documented TOML files."""
 
 
+V = TypeVar("V")
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -22,30 +26,30 @@ class _Strict(BaseModel):
 class _CategoryFile(_Strict):
     controversial: Action | None = None
     unsafe: Action | None = None
-    threshold: float | None = Field(None, ge=0, le=1)
+    threshold: StrictFloat | None = Field(None, ge=0, le=1)
 
 
 class _RulesFile(_Strict):
     controversial: Action
     unsafe: Action
-    unsafe_threshold: float | None = Field(None, ge=0, le=1)
-    non_safe_threshold: float | None = Field(None, ge=0, le=1)
-    debounce: int = Field(1, ge=1)
+    unsafe_threshold: StrictFloat | None = Field(None, ge=0, le=1)
+    non_safe_threshold: StrictFloat | None = Field(None, ge=0, le=1)
+    debounce: StrictInt = Field(1, ge=1)
     debounce_rule: DebounceRule = DebounceRule.NON_SAFE
     categories: dict[str, _CategoryFile] = {}
 
 
 class _PolicyFile(_Strict):
     name: str = Field(min_length=1)
-    enforce: bool = True
+    enforce: StrictBool = True
     release: ReleaseMode = ReleaseMode.TOKEN
     on_stop: OnStop = OnStop.TRUNCATE
     on_failure: Action = Action.STOP
     too_long: TooLong = TooLong.SLIDE
-    max_held_chars: int | None = Field(None, ge=1)
+    max_held_chars: StrictInt | None = Field(None, ge=1)
     on_held: Action = Action.STOP
     unreadable: Action = Action.FLAG
-    judge_system: bool = False
+    judge_system: StrictBool = False
     language: str = "en"
     custom_categories: list[str] = []
     messages: dict[str, dict[str, str]] = {}
@@ -63,13 +67,14 @@ def load_policy(source: str | Path | Policy) -> Policy:
         return source
     if source in READY_POLICIES:
         return parse_policy(files("guardrail.assets").joinpath("policies", f"{source}.toml").read_text("utf-8"))
-    path = Path(source)
-    if not path.is_file():
-        raise PolicyError(f"no policy {str(source)!r}", hint=f"a TOML file or one of {', '.join(READY_POLICIES)}")
     try:
-        return parse_policy(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"cannot read {path.name}: {type(error).__name__}") from error
+        text = Path(source).read_text("utf-8")
+    except FileNotFoundError as error:
+        known = ", ".join(READY_POLICIES)
+        raise PolicyError(f"no policy {str(source)!r}", hint=f"a TOML file or one of {known}") from error
+    except (OSError, ValueError, TypeError) as error:  # a folder, no UTF-8, a name no file can have, no path at all
+        raise PolicyError(f"cannot read the policy {str(source)[:80]!r}: {type(error).__name__}") from error
+    return parse_policy(text)
 
 
 def parse_policy(text: str) -> Policy:
@@ -88,15 +93,26 @@ def parse_policy(text: str) -> Policy:
     values = parsed.model_dump(exclude={"custom_categories", "prompt", "response", "messages"})
     return Policy(
         **values,
-        messages={_known_category(k, known | {"default"}): v for k, v in parsed.messages.items()},
+        messages=dict(_by_category(parsed.messages, known | {"default"})),
         prompt=_rules(parsed.prompt, known),
         response=_rules(parsed.response, known),
     )
 
 
 def _rules(parsed: _RulesFile, known: set[str]) -> Rules:
-    categories = {_known_category(k, known): CategoryRule(**v.model_dump()) for k, v in parsed.categories.items()}
-    return Rules(**parsed.model_dump(exclude={"categories"}), categories=categories)
+    rules = {name: CategoryRule(**v.model_dump()) for name, v in _by_category(parsed.categories, known).items()}
+    return Rules(**parsed.model_dump(exclude={"categories"}), categories=rules)
+
+
+def _by_category(table: Mapping[str, V], known: set[str]) -> dict[str, V]:
+    """Return a table under canonical names; two spellings of one category are refused."""
+    named: dict[str, V] = {}
+    for spelling, value in table.items():
+        name = _known_category(spelling, known)
+        if name in named:
+            raise PolicyError(f"category {name!r} stands twice, once as {spelling!r}")
+        named[name] = value
+    return named
 
 
 def _known_category(spelling: str, known: set[str]) -> str:

@@ -3,9 +3,11 @@
 Sync and async callers drive the same generators (`driving.py`), so they share every decision.
 """
 
+import logging
 from collections import deque
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -13,12 +15,14 @@ from numpy.typing import NDArray
 
 from guardrail.conversation import BEGIN_THINKING, EMPTY_THINKING, END_THINKING, Message, Segment
 from guardrail.encoding import GuardTokenizer, IncrementalEncoder, Token
-from guardrail.engines.base import Engine, Feed, FloatArray, Logits, check_logits
-from guardrail.errors import ContextOverflow, StreamError
+from guardrail.engines.base import Engine, Feed, FloatArray, Logits, Session, check_logits
+from guardrail.errors import ContextOverflow, EngineError, StreamError
 from guardrail.policy import TooLong
 from guardrail.taxonomy import LabelSet
 from guardrail.verdict import TokenVerdict, Verdict
 from guardrail.windowing import common_prefix, fit_context, fit_prompt
+
+_log = logging.getLogger("guardrail")
 
 T = TypeVar("T")
 Steps = Generator[list[Feed], list[Logits], T]
@@ -32,41 +36,65 @@ WARM_FROM = 8
 Our choice: below it a later call reads them for little more than one token costs (`onnx_perf.md` section 3)."""
 
 
-@dataclass(frozen=True, slots=True)
+@contextmanager
+def engine_edge() -> Iterator[None]:
+    """Whatever an engine raises becomes an EngineError, so that a failure can never look like a verdict."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:  # the engine edge: foreign exceptions are translated here, once
+        raise EngineError(f"the engine raised {type(error).__name__}") from error
+
+
+@dataclass(slots=True)
 class PromptReading:
-    """The verdict on one prompt, and what reading it took.
+    """What reading prompts gave so far: what was read before a failure still counts.
 
     Attributes:
-        verdict: of the worst window.
+        verdicts: one a window, in order; a prompt that fitted has one window.
         n_tokens: tokens read.
-        n_windows: readings needed; 1 when all fitted.
-        n_dropped_turns: old turns that were not read.
+        n_dropped_turns: most old turns that one prompt left unread.
     """
 
-    verdict: Verdict
-    n_tokens: int
-    n_windows: int
-    n_dropped_turns: int
+    verdicts: list[Verdict] = field(default_factory=list)
+    n_tokens: int = 0
+    n_dropped_turns: int = 0
 
 
-def read_prompt(engine: Engine, tokenizer: GuardTokenizer, messages: Sequence[Message]) -> Steps[PromptReading]:
-    """Judge the last turn: the query heads at its closing `<|im_end|>`, nowhere else."""
+def read_prompt(
+    engine: Engine, tokenizer: GuardTokenizer, messages: Sequence[Message], reading: PromptReading
+) -> Steps[None]:
+    """Judge the last turn: the query heads at its closing `<|im_end|>`, nowhere else. Adds to `reading`."""
     fitted = fit_prompt(tokenizer, messages, engine.info.max_context)
-    verdicts = []
+    reading.n_dropped_turns = max(reading.n_dropped_turns, fitted.n_dropped_turns)
     for ids in fitted.windows:
-        session = engine.open()
+        session = _open(engine)
         try:
             logits = yield from _feed(engine, Feed(session, ids))
         finally:
-            session.close()
-        verdicts += _verdicts(engine.info.prompt_labels, logits.query_risk[-1:], logits.query_category[-1:])
-    worst = max(verdicts, key=lambda v: (v.risk.rank, v.non_safe_probability))
-    return PromptReading(worst, sum(map(len, fitted.windows)), len(verdicts), fitted.n_dropped_turns)
+            _close(session)
+        reading.n_tokens += len(ids)
+        reading.verdicts += _verdicts(engine.info.prompt_labels, logits.query_risk[-1:], logits.query_category[-1:])
+
+
+def _open(engine: Engine) -> Session:
+    with engine_edge():
+        return engine.open()
+
+
+def _close(session: Session) -> None:
+    """Close a session; one that cannot be closed changes no verdict."""
+    try:
+        session.close()
+    except Exception as error:  # noqa: BLE001  # the engine edge: nothing is read from this session any more
+        _log.error("an engine's session could not be closed: %s", type(error).__name__)
 
 
 def _feed(engine: Engine, feed: Feed) -> Steps[Logits]:
     (logits,) = yield [feed]
-    check_logits(logits, len(feed.ids), engine.info)
+    with engine_edge():
+        check_logits(logits, len(feed.ids), engine.info)
     return logits
 
 
@@ -89,6 +117,18 @@ class _Warm:
     verdicts: list[Verdict]
 
 
+class _Unopened:
+    """Stands where no session is open yet: it holds nothing."""
+
+    length = 0
+
+    def rollback(self, length: int) -> None:
+        """Nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
 class AnswerReader:
     """Reads one answer as it streams: push text, then read verdicts until none are pending.
 
@@ -99,7 +139,7 @@ class AnswerReader:
         self, engine: Engine, tokenizer: GuardTokenizer, messages: Sequence[Message], too_long: TooLong
     ) -> None:
         self._engine, self._tokenizer, self._messages, self._too_long = engine, tokenizer, messages, too_long
-        self._session = engine.open()
+        self._session: Session = _Unopened()
         self._encoder: IncrementalEncoder | None = None
         self._is_thinking = False
         self._part_start = 0
@@ -112,10 +152,19 @@ class AnswerReader:
         self.n_dropped_turns = 0
 
     def open(self) -> Steps[None]:
-        """Read what stands before the answer, leaving a quarter of the context for the answer itself."""
-        limit = self._engine.info.max_context * 3 // 4
-        fitted = fit_context(self._tokenizer, self._messages, limit)
+        """Read what stands before the answer.
+
+        All of it, if a sixteenth of the context is left, since an answer that outgrows the rest may slide. Otherwise,
+        and where it may not slide, a quarter is left for the answer, and old turns are dropped.
+        """
+        size = self._engine.info.max_context
+        limits = [size * 15 // 16, size * 3 // 4] if self._too_long is TooLong.SLIDE else [size * 3 // 4]
+        for limit in limits:
+            fitted = fit_context(self._tokenizer, self._messages, limit)
+            if not fitted.n_dropped_turns:
+                break
         self.n_dropped_turns = fitted.n_dropped_turns
+        self._session = _open(self._engine)
         yield from _feed(self._engine, Feed(self._session, fitted.windows[0]))
 
     def push(self, delta: str, *, thinking: bool) -> None:
@@ -179,10 +228,13 @@ class AnswerReader:
 
     def warm(self) -> Steps[None]:
         """Feed a long provisional tail early; nothing is decided on it, and it is rolled back when it changes."""
-        ids = list(self._encoder.provisional) if self._encoder else []
+        if self._queue or not self._encoder or len(self._encoder.provisional) < WARM_FROM:
+            return
+        ids = list(self._encoder.provisional)
+        if len(ids) > self._engine.info.max_context - self._session.length + len(self._warm.ids):
+            return
         n_common = common_prefix(ids, self._warm.ids)
-        room = self._engine.info.max_context - self._session.length + len(self._warm.ids)
-        if self._queue or len(ids) - n_common < WARM_FROM or len(ids) > room:
+        if len(ids) - n_common < WARM_FROM:
             return
         kept = self._warm.verdicts[:n_common]
         self._forget_warm(n_common)
@@ -191,7 +243,7 @@ class AnswerReader:
 
     def close(self) -> None:
         """Free the session."""
-        self._session.close()
+        _close(self._session)
 
     def _begin(self, scaffold: Sequence[Segment]) -> None:
         """Queue a think block's tokens and start a part behind its last newlines."""
@@ -219,7 +271,8 @@ class AnswerReader:
 
     def _forget_warm(self, n_kept: int) -> None:
         if len(self._warm.ids) > n_kept:
-            self._session.rollback(self._session.length - len(self._warm.ids) + n_kept)
+            with engine_edge():
+                self._session.rollback(self._session.length - len(self._warm.ids) + n_kept)
         self._warm = _Warm([], [])
 
     def _response_verdicts(self, logits: Logits) -> list[Verdict]:
@@ -230,8 +283,8 @@ class AnswerReader:
         if self._too_long is TooLong.STOP:
             raise ContextOverflow(f"the answer outgrew the model's context of {self._engine.info.max_context} tokens")
         size = self._engine.info.max_context
-        self._session.close()
-        self._session, self._warm = self._engine.open(), _Warm([], [])
+        _close(self._session)
+        self._session, self._warm = _open(self._engine), _Warm([], [])
         fitted = fit_context(self._tokenizer, self._messages, size // 2)
         self.n_dropped_turns = max(self.n_dropped_turns, fitted.n_dropped_turns)
         self.n_windows += 1

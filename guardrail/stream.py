@@ -2,58 +2,21 @@
 
 import threading
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from guardrail.decision import Decision, Direction, Failure, Identity, Reason
+from guardrail.context import Context, applied, explain
+from guardrail.decision import Decision, Direction, Failure, Reason
 from guardrail.driving import adrive, drive
-from guardrail.engines.base import Engine
 from guardrail.errors import ContextOverflow, EngineError, StreamClosed, StreamError
 from guardrail.gate import Gate
-from guardrail.policy import Action, Policy
+from guardrail.policy import Action
 from guardrail.reading import AnswerReader, Steps
 from guardrail.taxonomy import RiskLevel
 from guardrail.verdict import TokenVerdict
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a stream or check needs of its guard.
-
-    Attributes:
-        engine: runs the model.
-        policy: decides.
-        identity: who decides, for records.
-        stream_id: id of this stream or check.
-        conversation_id: the caller's id; None when none was given.
-        clock: monotonic seconds, for latency.
-        wall_clock: seconds since the epoch, for records.
-        new_id: makes a unique id.
-        record: takes the final decision and the fed text.
-    """
-
-    engine: Engine
-    policy: Policy
-    identity: Identity
-    stream_id: str
-    conversation_id: str | None
-    clock: Callable[[], float]
-    wall_clock: Callable[[], float]
-    new_id: Callable[[], str]
-    record: Callable[[Decision, str], None]
-
-
-def applied(policy: Policy, would_action: Action) -> Action:
-    """Return what is done when the rules ask for `would_action`: shadow mode marks where it would have stopped."""
-    return Action.FLAG if would_action is Action.STOP and not policy.enforce else would_action
-
-
-def explain(error: Exception) -> Failure:
-    """Return the record of an exception; messages of ours hold no user text."""
-    return Failure(type(error).__name__, str(error))
 
 
 class Stream:
@@ -76,7 +39,17 @@ class Stream:
         self._is_open = False
         self._decision: Decision | None = None
 
-    def feed(self, delta: str | bytes, *, thinking: bool = False) -> str:
+    def open(self) -> None:
+        """Read the context now instead of with the first delta."""
+        with self._turn():
+            drive(self._context.engine, self._opening())
+
+    async def aopen(self) -> None:
+        """As `open`, without blocking the event loop."""
+        with self._turn():
+            await adrive(self._context.engine, self._opening())
+
+    def feed(self, delta: str | bytes | bytearray, *, thinking: bool = False) -> str:
         """Take the next piece of the answer (bytes may end inside a UTF-8 character); return what may be shown.
 
         Args:
@@ -85,12 +58,13 @@ class Stream:
 
         Raises:
             StreamClosed: the stream was finished.
-            StreamError: another caller is inside this stream, or reasoning came after the answer had begun.
+            StreamError: another caller is inside this stream, reasoning came after the answer had begun, or the delta
+                is neither text nor bytes; the stream stays as it was.
         """
         with self._turn():
             return drive(self._context.engine, self._feeding(delta, thinking))
 
-    async def afeed(self, delta: str | bytes, *, thinking: bool = False) -> str:
+    async def afeed(self, delta: str | bytes | bytearray, *, thinking: bool = False) -> str:
         """As `feed`, without blocking the event loop."""
         with self._turn():
             return await adrive(self._context.engine, self._feeding(delta, thinking))
@@ -106,15 +80,25 @@ class Stream:
             return await adrive(self._context.engine, self._finishing())
 
     def close(self) -> None:
-        """Free the session. A stream that was neither finished nor stopped is recorded as abandoned."""
-        if self._decision is None:
-            self._gate.abandon()
-            self._settle()
+        """Free the session. A stream that was neither finished nor stopped is recorded as abandoned.
+
+        Raises:
+            StreamError: another caller is inside this stream.
+        """
+        with self._turn():
+            if self._decision is None:
+                self._gate.abandon()
+                self._settle()
 
     @property
     def decision(self) -> Decision:
-        """The decision; while the stream is open, what it would be if the answer ended here (not recorded)."""
-        return self._decision or self._decide()
+        """The decision; while the stream is open, what it would be if the answer ended here (not recorded).
+
+        Text that is fed after a stop counts as withheld here; the record was written at the stop.
+        """
+        gate, decision = self._gate, self._decision or self._decide()
+        withheld = gate.fed_chars - gate.released_chars
+        return replace(decision, released_chars=gate.released_chars, withheld_chars=withheld)
 
     @property
     def is_stopped(self) -> bool:
@@ -137,7 +121,7 @@ class Stream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def opening(self) -> Steps[None]:
+    def _opening(self) -> Steps[None]:
         """Read the context; a failure counts as the stream's."""
         if self._is_open:
             return
@@ -148,11 +132,16 @@ class Stream:
             self._fail(error)
             self._settle_if_stopped()
 
-    def _feeding(self, delta: str | bytes, thinking: bool) -> Steps[str]:
+    def _feeding(self, delta: str | bytes | bytearray, thinking: bool) -> Steps[str]:
         if self._gate.is_finished:
             raise StreamClosed("text was fed to a finished stream")
-        text = self._decode(delta) if isinstance(delta, bytes) else delta
-        yield from self.opening()
+        if isinstance(delta, str):
+            text = self._decode(b"", True) + delta  # half a character before text stays half
+        elif isinstance(delta, bytes | bytearray):
+            text = self._decode(bytes(delta))
+        else:
+            raise StreamError(f"a delta is text or bytes, not {type(delta).__name__}")
+        yield from self._opening()
         if not self._gate.is_settled:
             self._reader.push(text, thinking=thinking)
             self._text.append(text)
@@ -173,7 +162,7 @@ class Stream:
         released = [(yield from self._feeding(rest, False))] if rest and not self._gate.is_finished else []
         if not self._gate.is_settled and not self._gate.is_finished:
             try:
-                yield from self.opening()
+                yield from self._opening()
                 self._reader.end()
                 yield from self._judging(released)
             except EngineError as error:
@@ -231,7 +220,7 @@ class Stream:
             direction=Direction.RESPONSE,
             action=applied(context.policy, would),
             would_action=would,
-            reason=gate.cause or (Reason.VERDICT if would.rank else Reason.CLEAR),
+            reason=gate.reason,
             risk=finding.risk if finding else RiskLevel.SAFE if self._verdicts else None,
             category=finding.category if finding else None,
             verdict=decisive.verdict if decisive else None,
@@ -261,13 +250,18 @@ class Stream:
         if not self._lock.acquire(blocking=False):
             raise StreamError("two callers used one stream at the same time")
         self._turn_started = self._context.clock()
+        n_received = self._gate.released_chars
         try:
             yield
         except StreamError:
             raise
         except BaseException as error:
+            self._gate.take_back(n_received)
             self._gate.fail(Reason.FAILURE, Failure(type(error).__name__, "the call was interrupted"), Action.STOP)
-            self.close()
+            if not self._gate.is_stopped:  # shadow mode, or open after a failure
+                self._gate.abandon()
+            if self._decision is None:
+                self._settle()
             raise
         finally:
             self._spent_s += self._context.clock() - self._turn_started

@@ -45,6 +45,7 @@ def play(guard: Guard, pieces: list[str]) -> Played:
     assert fed.startswith(released)
     decision = stream.decision
     assert decision.released_chars == len(released)
+    assert decision.withheld_chars == len(fed) - len(released), "law 5: released and withheld make up the fed text"
     if not decision.stopped:
         assert released == fed, "law 5: nothing is withheld without a stop"
     return Played(released, stream)

@@ -16,7 +16,7 @@ LEAVES = {"taxonomy", "errors"}
 """Everybody may import these; they import the standard library only."""
 RULES = {"verdict", "policy", "policy_file", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
-MOVING = {"engines.base", "gate", "reading", "driving", "stream", "checking", "sessions"}
+MOVING = {"engines.base", "gate", "reading", "driving", "context", "stream", "checking"}
 CORE = RULES | TEXT | MOVING | {"guard", "records.base"}
 FACADE = CORE | {"records", "testing"}
 
@@ -37,8 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines.torch": {"engines.base", "verdict", "checkpoint", "checkpoint_config", "network"},
     "reading": {"engines.base", "verdict", "policy", "windowing"} | TEXT,
     "driving": {"engines.base", "reading"},
+    "context": RULES | {"engines.base"},
     "stream": CORE - {"guard", "checking", "records.base"},
-    "checking": CORE - {"guard", "records.base"},
+    "checking": CORE - {"guard", "stream", "records.base"},
     "guard": CORE - {"guard"},
     "loader": CORE | {"engines", "checkpoint", "checkpoint_config", "exported", "records"},
     "records": {"records", "decision", "policy", "verdict"},

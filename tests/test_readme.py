@@ -1,14 +1,18 @@
 """README and examples are run, each in a fresh interpreter and an empty folder, without network."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from guardrail.cli.main import app
+
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NO_NETWORK = """
 import socket
 def _refuse(*_: object, **__: object) -> None:
@@ -56,6 +60,38 @@ def test_examples_run_and_print(path: Path, tmp_path: Path) -> None:
 def test_examples_are_short(path: Path) -> None:
     """An example is read before it is run: under 60 lines."""
     assert len(path.read_text("utf-8").splitlines()) < 60
+
+
+def shell_commands(name: str) -> list[list[str]]:
+    """Every command `name ...` that pages show in shell blocks and recipes in their first lines, cut at pipes."""
+    pages = [*documents(), ROOT / "CONTRIBUTING.md"]
+    lines = [line for page in pages for block in SHELL.findall(page.read_text("utf-8")) for line in block.splitlines()]
+    for path in (ROOT / "examples" / "recipe").glob("*.toml"):
+        lines += re.findall(r"Run: (.*)", path.read_text("utf-8"))
+    found = []
+    for line in lines:
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|<>&;")
+        lexer.whitespace_split = True
+        words = list(lexer)
+        for start in (i for i, word in enumerate(words) if word == name and (not i or words[i - 1] in {"|", "&&"})):
+            end = next((i for i in range(start, len(words)) if set(words[i]) <= set("|<>&;")), len(words))
+            found.append(words[start + 1 : end])
+    return found
+
+
+@pytest.mark.parametrize("arguments", shell_commands("guardrail"), ids=" ".join)
+def test_documented_commands_exist(arguments: list[str]) -> None:
+    """The command line takes every command and option that pages show; none of them is run here."""
+    app.parse_args(arguments, exit_on_error=False, print_error=False)
+
+
+def test_documented_make_targets_exist() -> None:
+    """What the README and CONTRIBUTING tell to make can be made."""
+    pages = (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", "\n".join(p.read_text("utf-8") for p in pages), re.MULTILINE))
+    made = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert named
+    assert named <= made
 
 
 def test_the_readme_shows_running_code() -> None:

@@ -1,4 +1,4 @@
-# ruff: noqa: ARG002 - run_manager belongs to the core's signatures; the inner model gets none, so that it tells nobody
+# ruff: noqa: A002, ARG002 - names and parameters are the core's; the inner model gets no run_manager, so it tells nobody
 """A chat model around a chat model: it checks the prompt, and gates the answer before anything else can see it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -8,18 +8,21 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableWithFallbacks
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.tools import BaseTool
 
 from guardrail.adapters.langchain.absorbing import Absorbing
 from guardrail.adapters.langchain.gating import (
     Exchange,
+    aclosed_at_end,
     agate_chunks,
     agate_generation,
     as_generation,
+    called_with,
+    closed_at_end,
     gate_chunks,
     gate_generation,
     llm_output,
@@ -68,6 +71,40 @@ class GuardedChatModel(Absorbing, BaseChatModel):
     def __init__(self, inner: BaseChatModel, guard: Guard, **fields: Any) -> None:
         adopted = {name: getattr(inner, name) for name in _ADOPTED if hasattr(inner, name)}
         super().__init__(**{**adopted, **fields, "inner": inner, "guard": guard})
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        """Answer, as every chat model does; the conversation's id in `config` stands in the records."""
+        with called_with(config):
+            return super().invoke(input, config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        """As `invoke`, without blocking the event loop."""
+        with called_with(config):
+            return await super().ainvoke(input, config, **kwargs)
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
+        """Answer piece by piece."""
+        chunks = super().stream(input, config, **kwargs)
+        with closed_at_end(chunks):
+            while True:
+                with called_with(config):
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                yield chunk
+
+    async def astream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[AIMessageChunk]:
+        """As `stream`, without blocking the event loop."""
+        chunks = super().astream(input, config, **kwargs)
+        async with aclosed_at_end(chunks):
+            while True:
+                with called_with(config):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
+                yield chunk
 
     def bind_tools(
         self,

@@ -3,12 +3,13 @@
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
-from langchain_core.runnables import ensure_config
+from langchain_core.runnables import RunnableConfig, ensure_config
 
 from guardrail.adapters.langchain.messages import to_guard_messages
 from guardrail.adapters.langchain.outlet import Outlet, closing_info, closing_metadata, kept_at_stop
@@ -20,6 +21,24 @@ from guardrail.policy import OnStop
 from guardrail.stream import Stream
 
 _ID_KEYS = ("thread_id", "conversation_id", "session_id")
+
+
+_called: ContextVar[str | None] = ContextVar("guardrail_conversation_id", default=None)
+
+
+@contextmanager
+def called_with(config: RunnableConfig | None) -> Iterator[None]:
+    """Let exchanges find the conversation's id in the settings of the call that they are part of."""
+    token = _called.set(_conversation_id(config or {}) or _called.get())
+    try:
+        yield
+    finally:
+        _called.reset(token)
+
+
+def _conversation_id(config: RunnableConfig) -> str | None:
+    names = {**config.get("metadata", {}), **config.get("configurable", {})}
+    return next((str(names[key]) for key in _ID_KEYS if names.get(key)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +53,13 @@ class Exchange:
     def of(cls, guard: Guard, messages: Sequence[BaseMessage]) -> "Exchange":
         """Return the exchange that these messages begin.
 
-        The id is the running chain's `thread_id`, `conversation_id` or `session_id`, else a new one.
+        The id is the `thread_id`, `conversation_id` or `session_id` of the call's settings or of the chain it runs in,
+        else a new one.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        config = ensure_config()
-        named = {**config.get("metadata", {}), **config.get("configurable", {})}
-        found = next((str(named[key]) for key in _ID_KEYS if named.get(key)), None)
+        found = _called.get() or _conversation_id(ensure_config())
         return cls(guard, to_guard_messages(messages), found or uuid.uuid4().hex)
 
     @property

@@ -81,7 +81,7 @@ def all_texts(value: object) -> Iterator[str]:
         for key, inner in item.items() if isinstance(item, Mapping) else ():
             if isinstance(inner, list | Mapping):
                 yield from all_texts(inner)
-            elif isinstance(inner, str) and key in (*TEXT_KEYS, *NESTED_KEYS, "transcript"):
+            elif inner and isinstance(inner, str) and key in (*TEXT_KEYS, *NESTED_KEYS, "transcript"):
                 yield inner
 
 

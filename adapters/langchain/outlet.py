@@ -2,8 +2,8 @@
 
 Everything the LLM sends goes into one queue. Text waits for its release; blocks, tool calls and extra arguments wait
 until all text before them has left, so that nothing overtakes a stop. Tool calls wait for the end: half a call may
-look whole. Metadata waits for the end, since it may hold
-the text again (log-probabilities) and since finish reasons of two chunks would be glued together.
+look whole. Metadata waits for the end, since it may hold the text again (log-probabilities) and since finish reasons of
+two chunks would be glued together.
 """
 
 from collections import deque
@@ -38,16 +38,9 @@ _CALL_ARGUMENTS = ("tool_calls", "function_call")
 """Tool calls in additional_kwargs."""
 
 _KEPT_AT_STOP = {
-    "model_name",
-    "model",
-    "model_provider",
-    "id",
-    "system_fingerprint",
-    "service_tier",
-    "created",
-    "created_at",
+    "model_name", "model", "model_provider", "id", "system_fingerprint", "service_tier", "created", "created_at",
     "output_version",
-}
+}  # fmt: skip
 """Metadata that stays after a stop; anything else might hold withheld text, or say that the answer ended well."""
 
 
@@ -263,20 +256,20 @@ def _part_slots(part: Part) -> Iterator[Slot]:
     if isinstance(part, str):
         yield Slot(part, build=lambda text, _: text)
         return
-    nested = nested_texts(part)
+    nested, texts = nested_texts(part), list(all_texts(part))
     if part.get("type") in CALL_BLOCKS:
         yield Slot(build=lambda _text, _done: part, is_call=True)
-    elif key := text_key(part):
+    elif (key := text_key(part)) and len(texts) == 1:
         yield Slot(str(part[key]), is_thinking(part), _block_builder(part, key))
-    elif nested and is_thinking(part):
+    elif nested and is_thinking(part) and len(texts) == len(nested):
         yield from (_nested_slot(part, key, inner) for key, inner in nested)
-    else:
-        yield Slot(build=lambda _text, _done: part)
+    else:  # several texts in one block leave together, or not at all
+        yield Slot("".join(texts), is_thinking(part), lambda _text, done: part if done else "")
 
 
 def _block_builder(block: dict[str, Any], key: str) -> Callable[[str, bool], Part]:
     """Return a builder of pieces of a block; signatures and annotations come with its last piece only."""
-    stem: dict[str, Any] = {name: block[name] for name in ("type", "index", "id") if name in block}
+    stem = {str(name): block[name] for name in ("type", "index", "id") if name in block}
 
     def build(text: str, done: bool) -> Part:
         return {**block, key: text} if done else {**stem, key: text}
@@ -287,7 +280,7 @@ def _block_builder(block: dict[str, Any], key: str) -> Callable[[str, bool], Par
 def _nested_slot(block: dict[str, Any], key: str, inner: Mapping[str, Any]) -> Slot:
     """Return the slot of one text inside a reasoning block, such as a summary's."""
     build_inner = _block_builder(dict(inner), "text")
-    stem = {name: block[name] for name in ("type", "index", "id") if name in block}
+    stem = {str(name): block[name] for name in ("type", "index", "id") if name in block}
     is_last = nested_texts(block)[-1][1] is inner
     rest = {name: value for name, value in block.items() if name not in NESTED_KEYS} if is_last else {}
 

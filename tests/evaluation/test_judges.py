@@ -84,6 +84,10 @@ def test_figures_of_a_small_run(judge: GuardJudge) -> None:
     assert (overall.false_positives.value, overall.false_stops.value) == (0.5, 0.0)
     page = "".join(to_markdown(cells) for cells in Report.of([run(judge, rows)], ("made",)).tables())
     assert "| guard | 2 | 50.0 %" in page
+    found = Report.of([run(judge, rows)], ("made",)).to_json()["guard"]["ordinary"]
+    assert (found["false_positives"]["value"], found["false_positives"]["n"]) == (0.5, 2)
+    assert found["false_stops"]["value"] == 0.0
+    assert "ordinary" not in Report.of([run(judge, rows)]).to_json()["guard"]
 
 
 def test_rows_that_cannot_be_judged_count_as_the_gravest(tokenizer: GuardTokenizer) -> None:

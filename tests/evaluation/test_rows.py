@@ -52,7 +52,8 @@ def test_unlabelled_rows_are_counted_and_left_out(tmp_path: Path) -> None:
         (line(risk="bad"), "risk"),
         (line(target="response"), "assistant"),
         (line(target="response", messages=ANSWER, unsafe_start_char=99), "unsafe_start_char"),
-        (line(extra=1), "extra"),
+        (line(extra=1), "extra: unknown key; valid: id, source, lang, messages"),
+        (line(messages=[{"role": "user", "content": "hi", "name": "x"}]), "0.name: unknown key; valid: role, content"),
         (line(messages=[]), "messages"),
     ],
 )
@@ -90,9 +91,17 @@ def test_a_protocol_takes_languages_user_turns_and_samples(tmp_path: Path) -> No
     assert len(everything.model_copy(update={"limit": 10}).read(Tally())) >= 10
 
 
-def test_an_unknown_key_of_a_protocol_is_named(tmp_path: Path) -> None:
-    """With the valid ones."""
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("limits = 1\n[files]\n", r"p\.toml: limits: unknown key; valid: files, data_dir, limit, ordinary"),
+        ('[files]\n"a" = { lang = ["de"] }\n', r"files\.a\.lang: unknown key; valid: langs, user_turns"),
+        ("limit = 0\n[files]\n", r"limit: Input should be greater than or equal to 1"),
+    ],
+)
+def test_an_unknown_key_or_impossible_value_of_a_protocol_is_named(text: str, says: str, tmp_path: Path) -> None:
+    """A key with the valid ones of its own table."""
     plan = tmp_path / "p.toml"
-    plan.write_text("limits = 1\n[files]\n")
-    with pytest.raises(ConfigurationError, match=r"limits.*files, data_dir, limit"):
+    plan.write_text(text)
+    with pytest.raises(ConfigurationError, match=says):
         Protocol.from_file(plan)

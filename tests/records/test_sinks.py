@@ -126,6 +126,41 @@ def test_a_full_disk_costs_only_the_records_it_had_no_room_for(decisions: list[D
     ]  # fmt: skip
 
 
+def test_a_fragment_of_another_writer_costs_no_record_either(decisions: list[Decision], tmp_path: Path) -> None:
+    """Another process died inside its line while this sink was open: the next record begins a line of its own."""
+    path = tmp_path / "r.jsonl"
+    with JsonlSink(path) as sink:
+        sink.write(decisions[0], "")
+        with path.open("a") as other:
+            other.write('{"schema_version":1,"id":"ha')
+        sink.write(decisions[1], "")
+        sink.write(decisions[2], "")
+    first, fragment, *rest = path.read_text("utf-8").splitlines()
+    assert fragment == '{"schema_version":1,"id":"ha'
+    assert [Record.model_validate_json(line).id for line in (first, *rest)] == [d.id for d in decisions[:3]]
+
+
+def test_a_pipe_takes_records_though_it_has_no_disk(decisions: list[Decision]) -> None:
+    """As with `--records /dev/stderr`: a stop is written, and is no failure of the sink."""
+    reading, writing = os.pipe()
+    with JsonlSink(f"/dev/fd/{writing}") as sink:
+        for decision in decisions:
+            sink.write(decision, "")
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        assert [Record.model_validate_json(line).id for line in pipe] == [d.id for d in decisions]
+
+
+def test_a_file_that_may_only_be_written_takes_records(decisions: list[Decision], tmp_path: Path) -> None:
+    """A log that its writers may not read; how it ends is then not looked at."""
+    path = tmp_path / "r.jsonl"
+    path.touch(0o200)
+    with JsonlSink(path) as sink:
+        sink.write(decisions[0], "")
+    path.chmod(0o600)
+    assert [r.id for r in lines(path)] == [decisions[0].id]
+
+
 def test_no_text_unless_asked_for(tokenizer: GuardTokenizer, tmp_path: Path) -> None:
     """Neither the prompt nor the answer; with `include_text` both, lone surrogates replaced."""
     plain, full = tmp_path / "plain.jsonl", tmp_path / "full.jsonl"
@@ -265,7 +300,7 @@ def test_one_decision_is_recorded_once(tokenizer: GuardTokenizer) -> None:
         stream.finish()
         stream.finish()
         stream.close()
-        assert stream.decision is sink.decisions[-1]
+        assert stream.decision == sink.decisions[-1]
     guard.open_stream("hi").close()
     assert [d.reason.value for d in sink.decisions] == ["verdict", "clear", "abandoned"]
     assert len({d.id for d in sink.decisions}) == len({d.stream_id for d in sink.decisions}) == 3

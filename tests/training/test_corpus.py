@@ -107,13 +107,15 @@ def test_packed_documents_are_whole_and_ended(tokenizer: GuardTokenizer, tmp_pat
     for name in ("a", "b"):
         write(tmp_path / f"{name}.jsonl", [f"{name} {i} text" for i in range(30)])
     end = tokenizer.special_id("<|endoftext|>")
-    packed = pack(tokenizer, {"a.jsonl": 10_000, "b.jsonl": 10_000}, tmp_path, end, 1)
+    told: list[int] = []
+    packed = pack(tokenizer, {"a.jsonl": 10_000, "b.jsonl": 10_000}, tmp_path, end, 1, told.append)
     assert packed.dtype == np.uint16
     cuts = np.flatnonzero(packed == end)
     found = [tokenizer.decode(part.tolist()) for part in np.split(packed, cuts + 1)[:-1]]
     expected = {f"{name} {i} text" for name in ("a", "b") for i in range(30)}
     assert {text for text in found if text} == {text for text in expected if not is_held_out(text)}
     assert len({text[0] for text in found[:10]}) == 2
+    assert sum(told) == sum(map(len, found))
     again = pack(tokenizer, {"a.jsonl": 10_000, "b.jsonl": 10_000}, tmp_path, end, 1)
     assert np.array_equal(packed, again)
 

@@ -1,5 +1,6 @@
 """Answers in content blocks, with reasoning: nothing goes around the gate, and everything keeps its place."""
 
+import json
 import operator
 from collections.abc import Iterable
 from functools import reduce
@@ -109,6 +110,22 @@ def test_signatures_of_reasoning_come_once_and_late(guard: Any, script: Any, sam
         block = {"type": "reasoning", "summary": inner, "signature": "s1g", "index": 0}
         whole = joined(GuardedChatModel(script(chunks=[AIMessageChunk(content=[block])]), guard).stream("Q"))
         assert whole.content[0].get("signature") == ("s1g" if text == samples.safe else None)
+
+
+@pytest.mark.parametrize("rest", [
+    {"type": "reasoning", "reasoning": "Let me see.", "summary": [{"type": "summary_text", "text": "TEXT"}]},
+    {"type": "text", "text": "Well.", "refusal": "TEXT"},
+    {"type": "audio", "transcript": "TEXT", "data": "AAAA"},
+    {"type": "custom", "content": [{"type": "text", "text": "TEXT"}]},
+], ids=["reasoning", "two texts", "audio", "custom"])  # fmt: skip
+def test_blocks_with_texts_elsewhere_leave_whole_or_not_at_all(
+    guard: Any, script: Any, samples: Any, rest: dict[str, Any]
+) -> None:
+    """Every text of a block is judged, wherever it stands; none rides unread beside another."""
+    for text in (samples.safe, samples.answer):
+        block = json.loads(json.dumps(rest).replace("TEXT", text))
+        for whole in answers(GuardedChatModel(script(chunks=[AIMessageChunk(content=[block])]), guard)):
+            assert whole.content == ([block] if text == samples.safe else [])
 
 
 @pytest.mark.parametrize("extra", ["audio", "reasoning", "reasoning_details"])

@@ -318,6 +318,24 @@ def test_the_conversation_is_the_context(guard: Any, script: Any, samples: Any, 
     assert {d.conversation_id for d in sink.decisions} == {"thread-7"}
 
 
+async def test_a_call_names_its_conversation(guard: Any, script: Any, samples: Any, sink: Any) -> None:
+    """Also without a chain around it, streamed, in a batch, and through a binding."""
+
+    def settings(name: str) -> Any:
+        return {"configurable": {"thread_id": name}}
+
+    model = GuardedChatModel(script(samples.safe), guard)
+    model.invoke("Q", settings("a"))
+    await model.ainvoke("Q", settings("b"))
+    assert list(model.stream("Q", settings("c")))
+    assert [chunk async for chunk in model.astream("Q", settings("d"))]
+    model.batch(["Q", "Q"], [settings("e"), settings("f")])
+    model.bind(stop=["x"]).invoke("Q", settings("g"))
+    model.invoke("Q", {"metadata": {"session_id": "h"}})
+    names = [decision.conversation_id for decision in sink.decisions]
+    assert sorted(names) == sorted("abcdefgh" * 2)
+
+
 async def test_models_inside_the_llm_tell_no_callbacks(guard: Any, script: Any, samples: Any, ear: Any) -> None:
     """An LLM that asks another one does so without the callbacks of the chain."""
     nested = script(kind=samples.kinds["whole"])

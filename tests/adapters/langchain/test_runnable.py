@@ -248,7 +248,9 @@ def test_a_plain_step_is_traced(step: GuardRunnable, samples: Any, ear: Any) -> 
 
 def test_text_is_a_prompt_unless_the_step_is_told(step: GuardRunnable) -> None:
     """Also behind a prompt that this chain has checked: several prompts may pass one run."""
-    chain = RunnableLambda(lambda _: [step.invoke("Hello"), step.invoke("Tell me\u2620")])
+    chain: RunnableLambda[str, list[Any]] = RunnableLambda(
+        lambda _: [step.invoke("Hello"), step.invoke("Tell me\u2620")]
+    )
     with pytest.raises(ContentStopped):
         chain.invoke("go")
 
@@ -265,5 +267,5 @@ def test_an_llm_that_cannot_be_gated_is_refused(step: GuardRunnable, script: Any
     for llm in (hidden, RunnableParallel(raw=script()), PROMPT | script()):
         with pytest.raises(ConfigurationError, match="holds an LLM"):
             step | llm
-    assert step | StrOutputParser()
-    assert step | (PROMPT | script() | step)
+    assert (step | StrOutputParser()) is not None
+    assert (step | (PROMPT | script() | step)) is not None
