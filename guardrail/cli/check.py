@@ -32,7 +32,7 @@ def check(
         file: file that holds the text.
         response: the text is an answer, judged token by token.
         prompt: the prompt that the answer answers; implies `--response`.
-        json: print the decision's record, one line of JSON.
+        json: print the decision's record, one line of JSON; with `--explain` every token's verdict too.
         explain: show the probabilities, and for an answer each token in the colour of its risk.
         options: which guard, where records go.
     """

@@ -58,6 +58,8 @@ def evaluate(
         options: which guard and policy.
     """
     plan = _plan(files, protocol, limit, user_turns)
+    if page and not page.parent.is_dir():
+        raise ConfigurationError(f"no folder {page.parent} for the page")
     tally, console = Tally(), Console(stderr=True)
     rows = plan.read(tally, skip_bad=skip_bad)
     if not rows:

@@ -19,6 +19,9 @@ DOUBTFUL = 0.25
 """Probability of harm from which a token that is still Safe is coloured as doubtful; our own choice."""
 
 
+_CONTROL_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
+
+
 def plain_console(*, stderr: bool = False) -> Console:
     """Return a console that changes nothing but colours: no markup, no highlighting, no wrapping."""
     return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, emoji=False)
@@ -57,14 +60,15 @@ def probabilities(verdict: Verdict) -> Text:
 
 
 def painted(text: str, verdicts: Sequence[TokenVerdict], offset: int = 0) -> Text:
-    """Return a text with each token in the colour of its risk.
+    """Return a text with each token in the colour of its risk, and control characters as their pictures (U+240D for a
+    carriage return): one for one, since rich drops some, and colours would move to other characters.
 
     Args:
         text: a piece of the judged text.
         verdicts: verdicts on the whole, with spans in characters of the whole.
         offset: where the piece begins in the whole.
     """
-    shown = Text(text.encode("utf-8", "replace").decode("utf-8"), "default")
+    shown = Text(text.encode("utf-8", "replace").decode("utf-8").translate(_CONTROL_PICTURES), "default")
     for token in verdicts:
         start, end = max(token.start - offset, 0), min(token.end - offset, len(text))
         if start < end:

@@ -7,7 +7,7 @@ from guardrail.cli.exits import exit_of
 from guardrail.cli.options import Flag, GuardOptions
 from guardrail.cli.show import describe, painted, plain_console
 from guardrail.cli.source import pieces
-from guardrail.policy import OnStop
+from guardrail.policy import Action, OnStop
 from guardrail.records import Record
 from guardrail.stream import Stream
 
@@ -19,17 +19,17 @@ def stream(
 ) -> int:
     """Pass an answer from stdin to stdout, as it comes, until its first risky token.
 
-    What is written is a prefix of what was read. At a stop nothing more is read or written, one line on stderr says
-    why, and the exit code is 3.
+    What is written is a prefix of what was read. At a stop nothing more is read or written, and the exit code is 3. One
+    line on stderr says why an answer was stopped or flagged.
 
     Args:
         prompt: the prompt that the answer answers.
-        json: write the decision's record at the end instead of the text.
-        explain: show each token in the colour of its risk (in a terminal).
+        json: write the decision's record at the end instead of the text; with `--explain` every token's verdict too.
+        explain: in a terminal, show each token in the colour of its risk; say why on stderr in any case.
         options: which guard, where records go.
     """
     with options.opened() as guard, guard.open_stream(prompt or "") as answer:
-        release = _silent if json else _painter(answer) if explain else _writer()
+        release = _silent if json else _painter(answer) if explain and plain_console().is_terminal else _writer()
         for piece in pieces():
             release(answer.feed(piece))
             if answer.is_stopped:
@@ -40,7 +40,7 @@ def stream(
             _writer()(guard.policy.stop_message(decision.category))
     if json:
         print(Record.of(decision, tokens=explain).to_json())
-    elif decision.stopped:
+    elif explain or decision.action is not Action.ALLOW:
         plain_console(stderr=True).print("guardrail:", describe(decision))
     return exit_of(decision)
 

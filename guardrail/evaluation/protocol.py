@@ -3,6 +3,7 @@
 import random
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -55,8 +56,7 @@ class Protocol(_Strict):
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"cannot read {path.name}: {error}") from error
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ConfigurationError(f"{path.name}: {wrong}", hint=f"keys: {', '.join(cls.model_fields)}") from error
+            raise ConfigurationError(f"{path.name}: {'; '.join(map(_explain, error.errors()))}") from error
 
     def read(self, tally: Tally, *, skip_bad: bool = False) -> list[Row]:
         """Return the rows of all files.
@@ -76,6 +76,15 @@ class Protocol(_Strict):
             if use.user_turns:
                 rows += [prompt for row in sample if (prompt := row.user_turn())]
         return rows
+
+
+def _explain(error: Any) -> str:
+    """Say what is wrong at which key; for one that does not exist, which do."""
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {error['msg']}"
+    valid = FileUse if error["loc"][0] == "files" else Protocol
+    return f"{where}: unknown key; valid: {', '.join(valid.model_fields)}"
 
 
 def _sample(rows: list[Row], most: int) -> list[Row]:

@@ -200,6 +200,9 @@ def _check_target(last: Role, target: Direction) -> None:
 
 def _explain(error: Any) -> str:
     where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        line = _MessageLine if error["loc"][0] == "messages" else _RowLine
+        return f"{where}: unknown key; valid: {', '.join(line.model_fields)}"
     return f"{where}: {error['msg']}" if where else str(error["msg"])
 
 

@@ -1,6 +1,6 @@
 """Reports as tables, one set of cells for the terminal and for Markdown, judges side by side; and as JSON values."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,30 +61,46 @@ class Report:
                 yield from _tables(direction.value.capitalize(), judged)
 
     def _ordinary(self) -> Cells:
-        rows: list[tuple[str, ...]] = []
-        for run in self.runs:
-            safe = [
-                j
-                for row, j in zip(run.rows, run.judgements, strict=True)
-                if row.source in self.ordinary and row.target is Direction.PROMPT and row.risk is RiskLevel.SAFE
-            ]
-            stops = rate(sum(j.action is Action.STOP for j in safe), len(safe))
-            marks = rate(sum(j.action is not Action.ALLOW for j in safe), len(safe))
-            rows.append((run.judge, str(len(safe)), percent(marks), percent(stops)))
+        rows: list[tuple[str, ...]] = [
+            (run.judge, str(found.false_stops.n), percent(found.false_positives), percent(found.false_stops))
+            for run in self.runs
+            for found in (_ordinary(run, self.ordinary),)
+        ]
         title = f"Ordinary prompts ({', '.join(self.ordinary)})"
         return Cells(title, ("judge", "rows", "flagged or stopped", "stopped"), rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values: judge -> identity, seconds, rows, and a section a direction."""
+        """Return everything as JSON values: judge -> identity, seconds, rows, a section a direction, and where sources
+        of ordinary requests are named, the false positives on their prompts.
+        """
         return {
             run.judge: {
                 "identity": run.identity,
                 "seconds": round(run.seconds, 3),
                 "rows": len(run.rows),
+                **({"ordinary": asdict(_ordinary(run, self.ordinary))} if self.ordinary else {}),
                 **{direction.value: asdict(section) for direction, section in found.items()},
             }
             for run, found in zip(self.runs, self.found, strict=True)
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Ordinary:
+    """Safe prompts of the sources of ordinary requests: share flagged or stopped, share stopped."""
+
+    false_positives: Estimate
+    false_stops: Estimate
+
+
+def _ordinary(run: Run, sources: Collection[str]) -> _Ordinary:
+    actions = [
+        judgement.action
+        for row, judgement in zip(run.rows, run.judgements, strict=True)
+        if row.source in sources and row.target is Direction.PROMPT and row.risk is RiskLevel.SAFE
+    ]
+    n, n_stopped = len(actions), actions.count(Action.STOP)
+    return _Ordinary(rate(n - actions.count(Action.ALLOW), n), rate(n_stopped, n))
 
 
 def _tables(direction: str, judged: Mapping[str, Section]) -> Iterator[Cells]:

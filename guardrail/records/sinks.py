@@ -1,14 +1,21 @@
 """Sinks that need nothing but the standard library: memory and JSON lines."""
 
+import errno
 import os
+import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 from guardrail.decision import Decision
 from guardrail.errors import RecordError
 from guardrail.records.record import Record
+
+if sys.platform != "win32":
+    import fcntl
 
 
 class MemorySink:
@@ -31,12 +38,12 @@ class MemorySink:
 
 class JsonlSink:
     """Appends one JSON line a decision, flushed before `write` returns. Safe for many threads and processes: each
-    record is one appending write.
+    record is one appending write, under a lock of the file where the system has them.
 
     A stop is also forced to the disk before its call returns (`durability="sync"`), so that an acknowledged stop
     survives a crash of the machine; `"batch"` leaves that to the operating system and may lose its last seconds. A line
-    that a full disk or a killed writer left unfinished is ended before the next record: that one fragment is lost, not
-    the record behind it.
+    that a full disk or a killed writer, this one or another, left unfinished is ended before the next record: that one
+    fragment is lost, not the record behind it.
     """
 
     def __init__(
@@ -64,8 +71,7 @@ class JsonlSink:
         self._lock = threading.Lock()
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._is_torn = _is_torn(Path(path))
-            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._fd = _open(Path(path))
         except OSError as error:
             raise RecordError(f"cannot open the record file: {error.strerror}") from error
 
@@ -80,14 +86,13 @@ class JsonlSink:
         with self._lock:
             if self._fd < 0:
                 raise RecordError("the record file is closed")
-            left = memoryview(b"\n" + line if self._is_torn else line)
             try:
-                while left:
-                    n_written = os.write(self._fd, left)
-                    left = left[n_written:]
-                    self._is_torn = bool(left)
+                with _alone(self._fd):
+                    left = memoryview(b"\n" + line if _is_torn(self._fd) else line)
+                    while left:
+                        left = left[os.write(self._fd, left) :]
                 if self._sync and decision.stopped:
-                    os.fsync(self._fd)
+                    _force_to_disk(self._fd)
             except OSError as error:
                 raise RecordError(f"cannot write the record: {error.strerror}") from error
 
@@ -105,10 +110,46 @@ class JsonlSink:
         self.close()
 
 
-def _is_torn(path: Path) -> bool:
-    """Whether the last line has no end: its writer died inside it. A file that may not be read is taken to be whole."""
-    if not path.is_file() or not path.stat().st_size or not os.access(path, os.R_OK):
+def _open(path: Path) -> int:
+    """Open for appending, and a plain file for reading too if allowed: before each record its end is looked at."""
+    how = os.O_APPEND | os.O_CREAT
+    if path.is_file() or not path.exists():
+        with suppress(PermissionError):
+            return os.open(path, how | os.O_RDWR, 0o600)
+    return os.open(path, how | os.O_WRONLY, 0o600)
+
+
+@contextmanager
+def _alone(fd: int) -> Iterator[None]:
+    """Keep other processes' sinks off the file; a file system without locks, or Windows, goes on without."""
+    if sys.platform == "win32":
+        yield
+        return
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _is_torn(fd: int) -> bool:
+    """Whether the last line has no end: its writer died inside it. What cannot be read back is taken to be whole."""
+    try:
+        size = os.lseek(fd, 0, os.SEEK_END)
+        if not size:
+            return False
+        os.lseek(fd, -1, os.SEEK_END)
+        return os.read(fd, 1) != b"\n"
+    except OSError:
         return False
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
+
+
+def _force_to_disk(fd: int) -> None:
+    """Wait until what was written would survive a crash; a pipe or a terminal has no disk."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise

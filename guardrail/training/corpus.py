@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +88,22 @@ def _family(text: str) -> str:
 
 
 def pack(
-    tokenizer: GuardTokenizer, files: dict[str, int], data_dir: Path, end_id: int, seed: int
+    tokenizer: GuardTokenizer,
+    files: dict[str, int],
+    data_dir: Path,
+    end_id: int,
+    seed: int,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> NDArray[np.uint16]:
     """Encode a selection of every file and return the documents, shuffled, as one row of ids ended by `end_id`.
+
+    Args:
+        tokenizer: encodes.
+        files: file name -> characters taken from it.
+        data_dir: folder of the files.
+        end_id: closes each document.
+        seed: of the selection and the order.
+        progress: is told the characters of each document that has been encoded.
 
     Raises:
         ConfigurationError: the files hold no document to train on, or the vocabulary is too large for 16-bit ids.
@@ -99,11 +112,11 @@ def pack(
         raise ConfigurationError(
             f"a vocabulary of {tokenizer.vocab_size} tokens does not fit the packed corpus, which holds {_MOST_IDS}"
         )
-    encoded = [
-        np.asarray([*encode_document(tokenizer, text), end_id], np.uint16)
-        for name, max_chars in files.items()
-        for text in documents(data_dir / name, max_chars, seed)
-    ]
+    encoded = []
+    for name, max_chars in files.items():
+        for text in documents(data_dir / name, max_chars, seed):
+            encoded.append(np.asarray([*encode_document(tokenizer, text), end_id], np.uint16))
+            progress(len(text))
     if not encoded:
         raise ConfigurationError("no documents to train on", hint="each must be shorter than its file's characters")
     order = np.random.default_rng(seed).permutation(len(encoded))

@@ -106,7 +106,12 @@ def _packed(settings: PretrainSettings, tokenizer: GuardTokenizer, folder: RunFo
     path = folder.path / "ids.npy"
     if not path.exists():
         end_id = tokenizer.special_id(END_OF_TEXT)
-        packed = pack(tokenizer, settings.files, settings.data_dir, end_id, settings.seed)
+        with progress_bar() as bar:
+            task = bar.add_task("characters packed", total=sum(settings.files.values()), status="")
+            packed = pack(
+                tokenizer, settings.files, settings.data_dir, end_id, settings.seed,
+                lambda n_chars: bar.advance(task, n_chars),
+            )  # fmt: skip
         unfinished = folder.path / "unfinished.npy"
         np.save(unfinished, packed)
         unfinished.replace(path)  # in one move: a kill while writing must not leave half a corpus to the resumed run

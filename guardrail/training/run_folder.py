@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from guardrail.errors import ConfigurationError
@@ -33,7 +34,10 @@ class RunFolder:
         if kept.exists() and not resume:
             raise ConfigurationError(f"{path} holds a run", hint="--resume continues it; another `output` starts anew")
         if kept.exists() and kept.read_bytes() != config.read_bytes():
-            raise ConfigurationError(f"{path} was begun with other settings than {config.name}")
+            raise ConfigurationError(
+                f"{path} was begun with other settings than {config.name}",
+                hint="its settings.toml holds them; another `output` starts anew",
+            )
         path.mkdir(parents=True, exist_ok=True)
         if not kept.exists():
             shutil.copyfile(config, kept)
@@ -57,7 +61,7 @@ class RunFolder:
 
 
 def progress_bar() -> Progress:
-    """Return the bar that training shows: steps, loss, speed and the time left."""
+    """Return the bar that training shows, on stderr: steps, loss, speed and the time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -66,6 +70,7 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         refresh_per_second=0.5,
+        console=Console(stderr=True),
     )
 
 

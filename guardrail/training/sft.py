@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import Field
+from rich.console import Console
 
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import ConfigurationError
@@ -34,6 +35,8 @@ class SftSettings:
         start: checkpoint folder to start from, with its tokenizer.
         output: run folder; the checkpoint lands in its folder `checkpoint`.
         epochs: passes over the data.
+        max_minutes: wall-clock bound of the steps; the schedule follows whichever of epochs and minutes is nearer its
+            end. 0: none.
         batch_tokens: padded tokens a step.
         max_length: most tokens of a row; the middle of longer ones is left out.
         learning_rate: peak, of the backbone.
@@ -53,6 +56,7 @@ class SftSettings:
     start: Path
     output: Path
     epochs: Positive = 3
+    max_minutes: NotNegative = 0
     batch_tokens: Count = 6144
     max_length: Annotated[int, Field(ge=LEAST_LENGTH)] = 512
     learning_rate: Positive = 6e-4
@@ -77,7 +81,8 @@ def run(settings: SftSettings, folder: RunFolder) -> None:
     """Train and write a checkpoint in the published format, with its tokenizer."""
     torch.set_num_threads(settings.threads)
     tokenizer = GuardTokenizer.from_file(settings.start / "tokenizer.json")
-    examples = list(_examples(tokenizer, settings))
+    with Console(stderr=True).status("reading and encoding the rows, and fitting the teacher if there is one"):
+        examples = list(_examples(tokenizer, settings))
     trainer = SftTrainer(settings, examples, GuardNetwork.from_checkpoint(settings.start))
     folder.log({"event": "data", "rows": len(trainer.training), "held_out": len(trainer.held_out)})
     if state := folder.load():
@@ -111,19 +116,27 @@ class SftTrainer:
         if not self.training:
             raise ConfigurationError(f"no rows to train on: {len(self.held_out)} are held out and there are no others")
         self.step_number = 0
+        self.spent_s = 0.0
         self._epoch_batches: tuple[int, list[list[int]]] = (-1, [])
         self.n_steps = max(1, int(len(self._batches(0)) * settings.epochs))
         self._mean_rows = len(self.training) / len(self._batches(0))
         self._weights = torch.tensor(settings.class_weights)
         self._optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), fused=True)
 
+    @property
+    def progress(self) -> float:
+        """Share of the run done, in [0, 1], by steps or by the clock."""
+        by_clock = self.spent_s / 60 / self.settings.max_minutes if self.settings.max_minutes else 0.0
+        return max(self.step_number / self.n_steps, by_clock)
+
     def step(self) -> float:
         """Take one optimiser step and return its loss."""
+        started = time.perf_counter()
         rng = np.random.default_rng([self.settings.seed, self.step_number])
         epoch, number = divmod(self.step_number, len(self._batches(0)))
         batches = self._batches(epoch)
         batch = collate([self.training[i] for i in batches[number % len(batches)]])
-        factor = cosine(self.step_number / self.n_steps, self.settings.warmup)
+        factor = cosine(self.progress, self.settings.warmup)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         losses = self._losses(_with_noise(batch, self.settings.token_noise, self.network.config.vocab_size, rng))
@@ -133,6 +146,7 @@ class SftTrainer:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.step_number += 1
+        self.spent_s += time.perf_counter() - started
         return float(loss.detach())
 
     def held_out_loss(self) -> float:
@@ -146,14 +160,18 @@ class SftTrainer:
 
     def state(self) -> dict[str, Any]:
         """Return all that a resumed run needs."""
-        optimizer = self._optimizer.state_dict()
-        return {"network": self.network.state_dict(), "optimizer": optimizer, "step": self.step_number}
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step_number,
+            "spent_s": self.spent_s,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self.step_number = state["step"]
+        self.step_number, self.spent_s = state["step"], state["spent_s"]
 
     def _losses(self, batch: Batch) -> Any:
         with torch.autocast("cpu", torch.bfloat16):
@@ -231,16 +249,21 @@ def _loop(trainer: SftTrainer, settings: SftSettings, folder: RunFolder) -> None
     saved = time.monotonic()
     recent: list[float] = []
     with progress_bar() as bar:
-        task = bar.add_task("sft", total=trainer.n_steps, completed=trainer.step_number, status="")
-        while trainer.step_number < trainer.n_steps:
+        task = bar.add_task("sft", total=1000, completed=int(1000 * trainer.progress), status="")
+        while trainer.progress < 1:
             recent = [*recent[-49:], trainer.step()]
             if trainer.step_number % 20 == 0:
-                bar.update(task, completed=trainer.step_number, status=f"loss {np.mean(recent):.3f}")
+                bar.update(task, completed=1000 * trainer.progress, status=f"loss {np.mean(recent):.3f}")
             if trainer.step_number % 200 == 0:
                 held_out = trainer.held_out_loss()
-                folder.log({"step": trainer.step_number, "loss": float(np.mean(recent)), "held_out": held_out})
+                mean = float(np.mean(recent))
+                folder.log(
+                    {"step": trainer.step_number, "loss": mean, "held_out": held_out, "spent_s": trainer.spent_s}
+                )
             if time.monotonic() - saved > 60 * settings.save_minutes:
                 folder.save(trainer.state())
                 saved = time.monotonic()
     folder.save(trainer.state())
-    folder.log({"event": "end", "step": trainer.step_number, "held_out": trainer.held_out_loss()})
+    share = trainer.step_number / trainer.n_steps * settings.epochs
+    end = {"event": "end", "step": trainer.step_number, "epochs": share, "held_out": trainer.held_out_loss()}
+    folder.log(end)
