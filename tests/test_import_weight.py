@@ -19,7 +19,7 @@ def loaded_by(statement: str) -> tuple[set[str], float]:
         f"import json, sys, time; t = time.perf_counter(); {statement}; s = time.perf_counter() - t; "
         "print(json.dumps([sorted({name.partition('.')[0] for name in sys.modules}), s]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     names, seconds = json.loads(done.stdout)
     return set(names), seconds
 

@@ -33,9 +33,10 @@ def export(
         revision: commit or branch on the hub.
     """
     from guardrail.loader import find_checkpoint
+
+    folder = find_checkpoint(source, revision=revision)  # a wrong source is told before a missing extra
     from guardrail.onnx_export import export_checkpoint
 
-    folder = find_checkpoint(source, revision=revision)
     named = name or (Path(source).resolve().name if Path(source).is_dir() else source)
     with _progress("exporting") as tell:
         export_checkpoint(folder, target, precision=precision, name=named, progress=tell)
