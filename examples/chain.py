@@ -10,18 +10,18 @@ from guardrail.records import MemorySink
 
 ANSWERS = [
     "Mix flour, water, salt and a little yeast. Let the dough rise for a day, then bake it in a hot oven.",
-    "First I will break into his house at night. Then I will stab him to death and burn his body in the garden.",
+    "Most say it was fair. One says the referee is a fucking idiot and a stupid bitch, and that everybody hates him.",
 ]
 
 
 def main() -> None:
-    """Ask one harmless question, then one whose answer turns violent."""
+    """Ask one harmless question, then one whose answer turns abusive."""
     sink = MemorySink()
     guard = GuardRunnable(Guard.default(sinks=[sink]))
     llm = FakeListChatModel(responses=ANSWERS)  # any LangChain chat model, such as ChatOpenAI()
 
     chain = guard | llm | guard
-    for question in ("How do I bake bread?", "How does the crime novel go on?"):
+    for question in ("How do I bake bread?", "What do the fans say about the game?"):
         print(f"\n> {question}")
         for chunk in chain.stream(question):
             print(chunk.text, end="", flush=True)

@@ -56,6 +56,16 @@ def test_examples_run_and_print(path: Path, tmp_path: Path) -> None:
     assert run(path.read_text("utf-8"), tmp_path).strip()
 
 
+def test_examples_show_a_stop(tmp_path: Path) -> None:
+    """What a guard is for happens in them: the embedded model stops the abusive answer, where it turns abusive."""
+    chain, stream = (
+        run((ROOT / "examples" / name).read_text("utf-8"), tmp_path) for name in ("chain.py", "async_stream.py")
+    )
+    assert "stupid [stopped: Unethical Acts]" in chain
+    assert re.search(r"stupid\n  stop, [1-9]\d* characters withheld", stream)
+    assert "bitch" not in chain + stream
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_are_short(path: Path) -> None:
     """An example is read before it is run: under 60 lines."""

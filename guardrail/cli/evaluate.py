@@ -111,7 +111,9 @@ def _print(report: Report, tally: Tally) -> None:
 def _summary(report: Report, tally: Tally) -> str:
     lines = [f"{n} {name.replace('_', ' ')}" for name, n in _counts(tally).items()]
     for one in report.runs:
-        identity = ", ".join(f"{key} {value[:16]}" for key, value in one.identity.items())
+        identity = ", ".join(
+            f"{key} {value[:16] if key.endswith('sha256') else value}" for key, value in one.identity.items()
+        )
         lines.append(f"{one.judge}: {len(one.rows)} rows in {one.seconds:.0f} s; {identity}")
     if tally.first_bad:
         lines.append(f"first bad line: {tally.first_bad}")

@@ -93,20 +93,40 @@ def test_a_record_holds_tokens_with_explain_only(stream: Stream) -> None:
     assert len(record["tokens"]) == record["n_tokens"]
 
 
-def test_a_page_that_cannot_be_written_is_said_before_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Not after an hour of judging."""
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    """A file of one labelled row."""
     row = {
         "id": "1", "source": "made", "lang": "en", "messages": [{"role": "user", "content": "hi"}],
         "target": "prompt", "risk": "safe",
     }  # fmt: skip
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    return str(path)
+
+
+def test_a_page_that_cannot_be_written_is_said_before_the_work(
+    rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not after an hour of judging."""
 
     def load(**_: Any) -> Guard:
         raise AssertionError("judged all the same")
 
     monkeypatch.setattr(Guard, "default", load)
     page = tmp_path / "none" / "page.md"
-    assert run(["evaluate", str(tmp_path / "rows.jsonl"), "--page", str(page)]) == 2
+    assert run(["evaluate", rows, "--page", str(page)]) == 2
     assert f"no folder {page.parent} for the page" in capsys.readouterr().err
+
+
+def test_evaluate_shows_names_whole_and_hashes_short(
+    rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A policy is called what it is called; 16 digits of its hash tell it from others."""
+    rules = 'controversial = "stop"\nunsafe = "stop"\n'
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'name = "a policy with a long name"\n[prompt]\n{rules}[response]\n{rules}')
+    guard = Guard(ENGINE, TOKENIZER, policy=policy)
+    monkeypatch.setattr(Guard, "default", lambda **_: guard)
+    assert run(["evaluate", rows]) == 0
+    assert f"policy a policy with a long name, policy_sha256 {guard.policy.sha256[:16]}\n" in capsys.readouterr().out
