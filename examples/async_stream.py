@@ -10,8 +10,8 @@ from guardrail.adapters.langchain import GuardedChatModel
 CONVERSATIONS = {
     "How do I bake bread?": "Mix flour, water, salt and yeast, let the dough rise for a day, then bake it hot.",
     "What is the capital of France?": "The capital of France is Paris, a city on the river Seine.",
-    "What do the fans say about the game?": "Most say it was fair. One says the referee is a fucking idiot and a stupid "
-    "bitch, and that everybody hates him.",
+    "What do the fans say about the game?": "Most say it was fair. One says the referee is a fucking idiot and a "
+    "stupid bitch, and that everybody hates him.",
 }
 
 
