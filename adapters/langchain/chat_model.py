@@ -17,12 +17,12 @@ from langchain_core.tools import BaseTool
 from guardrail.adapters.langchain.absorbing import Absorbing
 from guardrail.adapters.langchain.gating import (
     Exchange,
-    aclosed_at_end,
+    aeach_within,
     agate_chunks,
     agate_generation,
     as_generation,
     called_with,
-    closed_at_end,
+    each_within,
     gate_chunks,
     gate_generation,
     llm_output,
@@ -84,27 +84,11 @@ class GuardedChatModel(Absorbing, BaseChatModel):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
         """Answer piece by piece."""
-        chunks = super().stream(input, config, **kwargs)
-        with closed_at_end(chunks):
-            while True:
-                with called_with(config):
-                    chunk = next(chunks, None)
-                if chunk is None:
-                    return
-                yield chunk
+        return each_within(lambda: called_with(config), super().stream(input, config, **kwargs))
 
-    async def astream(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[AIMessageChunk]:
+    def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[AIMessageChunk]:
         """As `stream`, without blocking the event loop."""
-        chunks = super().astream(input, config, **kwargs)
-        async with aclosed_at_end(chunks):
-            while True:
-                with called_with(config):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    return
-                yield chunk
+        return aeach_within(lambda: called_with(config), super().astream(input, config, **kwargs))
 
     def bind_tools(
         self,

@@ -1,11 +1,11 @@
 """Runs an LLM's chunks through one stream of the guard, sync and async; both share every decision."""
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
@@ -20,8 +20,9 @@ from guardrail.guard import Guard
 from guardrail.policy import OnStop
 from guardrail.stream import Stream
 
-_ID_KEYS = ("thread_id", "conversation_id", "session_id")
+T = TypeVar("T")
 
+_ID_KEYS = ("thread_id", "conversation_id", "session_id")
 
 _called: ContextVar[str | None] = ContextVar("guardrail_conversation_id", default=None)
 
@@ -248,3 +249,27 @@ async def aclosed_at_end(chunks: object) -> AsyncIterator[None]:
     finally:
         if callable(aclose := getattr(chunks, "aclose", None)):
             await aclose()
+
+
+def each_within(context: Callable[[], AbstractContextManager[None]], chunks: Iterator[T]) -> Iterator[T]:
+    """Yield chunks, each made inside a context of its own: one held open across a yield would leak into the reader."""
+    with closed_at_end(chunks):
+        while True:
+            with context():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+
+async def aeach_within(
+    context: Callable[[], AbstractContextManager[None]], chunks: AsyncIterator[T]
+) -> AsyncGenerator[T, None]:
+    """As `each_within`."""
+    async with aclosed_at_end(chunks):
+        while True:
+            with context():
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            yield chunk

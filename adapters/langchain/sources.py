@@ -11,7 +11,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import ensure_config, run_in_executor
 from langchain_core.runnables.config import var_child_runnable_config
 
-from guardrail.adapters.langchain.gating import aclosed_at_end, as_chunk, closed_at_end
+from guardrail.adapters.langchain.gating import aeach_within, as_chunk, each_within
 
 
 def open_chunks(
@@ -19,7 +19,7 @@ def open_chunks(
 ) -> Iterator[ChatGenerationChunk]:
     """Return the LLM's chunks; its whole answer as one chunk if it cannot stream."""
     if _overrides(inner, "_stream"):
-        return _quietly(inner._stream(messages, stop=stop, **kwargs))
+        return each_within(silence, inner._stream(messages, stop=stop, **kwargs))
     with silence():
         result = inner._generate(messages, stop=stop, **kwargs)
     return (as_chunk(one) for one in result.generations[:1])
@@ -30,9 +30,9 @@ def open_async_chunks(
 ) -> AsyncIterator[ChatGenerationChunk]:
     """As `open_chunks`; an LLM that only streams synchronously runs in a worker thread."""
     if _overrides(inner, "_astream"):
-        return _aquietly(inner._astream(messages, stop=stop, **kwargs))
+        return aeach_within(silence, inner._astream(messages, stop=stop, **kwargs))
     if _overrides(inner, "_stream"):
-        return _in_thread(_quietly(inner._stream(messages, stop=stop, **kwargs)))
+        return _in_thread(each_within(silence, inner._stream(messages, stop=stop, **kwargs)))
     return _generated(inner, messages, stop, kwargs)
 
 
@@ -44,26 +44,6 @@ def silence() -> Iterator[None]:
         yield
     finally:
         var_child_runnable_config.reset(token)
-
-
-def _quietly(chunks: Iterator[ChatGenerationChunk]) -> Iterator[ChatGenerationChunk]:
-    with closed_at_end(chunks):
-        while True:
-            with silence():
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
-
-
-async def _aquietly(chunks: AsyncIterator[ChatGenerationChunk]) -> AsyncIterator[ChatGenerationChunk]:
-    async with aclosed_at_end(chunks):
-        while True:
-            with silence():
-                chunk = await anext(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
 
 
 def _overrides(inner: BaseChatModel, method: str) -> bool:

@@ -20,7 +20,7 @@ from guardrail.encoding import GuardTokenizer
 from guardrail.errors import ConfigurationError
 from guardrail.network import GuardNetwork
 from guardrail.training.corpus import pack
-from guardrail.training.run_folder import RunFolder, cosine, progress_bar
+from guardrail.training.run_folder import RunFolder, cosine, progress_bar, share_done
 from guardrail.training.settings import Count, NotNegative, Positive, Seed, Share, load_settings
 
 END_OF_TEXT = "<|endoftext|>"
@@ -145,9 +145,7 @@ class Pretrainer:
     @property
     def progress(self) -> float:
         """Share of the run done, in [0, 1], by steps or by the clock."""
-        by_steps = self.step_number / self.settings.steps
-        by_clock = self.spent_s / 60 / self.settings.max_minutes if self.settings.max_minutes else 0.0
-        return max(by_steps, by_clock)
+        return share_done(self.step_number, self.settings.steps, self.spent_s, self.settings.max_minutes)
 
     def step(self) -> float:
         """Take one optimiser step and return its loss."""

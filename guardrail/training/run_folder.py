@@ -74,6 +74,12 @@ def progress_bar() -> Progress:
     )
 
 
+def share_done(n_steps: int, most_steps: int, spent_s: float, max_minutes: float) -> float:
+    """Return the share of a run that is done, by steps or by the clock, whichever is further; 0 minutes: no bound."""
+    by_clock = spent_s / 60 / max_minutes if max_minutes else 0.0
+    return max(n_steps / most_steps, by_clock)
+
+
 def cosine(progress: float, warmup: float, floor: float = 0.05) -> float:
     """Return the learning-rate factor at a share of the run in [0, 1]: linear warm-up, then cosine down to `floor`."""
     if progress < warmup:

@@ -21,7 +21,7 @@ from guardrail.network import GuardNetwork
 from guardrail.taxonomy import RESPONSE_LABELS
 from guardrail.training.examples import IGNORED, LEAST_LENGTH, Example, Source, Teach, read_examples
 from guardrail.training.losses import Batch, guard_losses
-from guardrail.training.run_folder import RunFolder, cosine, progress_bar
+from guardrail.training.run_folder import RunFolder, cosine, progress_bar, share_done
 from guardrail.training.settings import Count, NotNegative, Positive, Seed, Share, load_settings
 
 
@@ -126,8 +126,7 @@ class SftTrainer:
     @property
     def progress(self) -> float:
         """Share of the run done, in [0, 1], by steps or by the clock."""
-        by_clock = self.spent_s / 60 / self.settings.max_minutes if self.settings.max_minutes else 0.0
-        return max(self.step_number / self.n_steps, by_clock)
+        return share_done(self.step_number, self.n_steps, self.spent_s, self.settings.max_minutes)
 
     def step(self) -> float:
         """Take one optimiser step and return its loss."""

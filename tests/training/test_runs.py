@@ -128,6 +128,14 @@ def assert_same_state(left: Path, right: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_fine_tuning_may_end_by_the_clock(config: Callable[..., Path], data: Path) -> None:
+    """Both bounds count: far fewer passes than allowed, and the log says how many there were."""
+    sft.main(config(epochs=1_000_000, max_minutes=0.001))
+    end = json.loads((data / "run" / "log.jsonl").read_text().splitlines()[-1])
+    assert 0 < end["epochs"] < 1000
+    assert (data / "run" / "checkpoint" / "model.safetensors").exists()
+
+
 def test_without_rows_nothing_is_trained(config: Callable[..., Path], data: Path) -> None:
     """An empty file is a clear error, not a division by zero."""
     (data / "toy.jsonl").write_text("\n")
