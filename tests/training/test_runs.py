@@ -130,9 +130,9 @@ def assert_same_state(left: Path, right: Path) -> None:
 
 def test_fine_tuning_may_end_by_the_clock(config: Callable[..., Path], data: Path) -> None:
     """Both bounds count: far fewer passes than allowed, and the log says how many there were."""
-    sft.main(config(epochs=1_000_000, max_minutes=0.001))
+    sft.main(config(epochs=300, max_minutes=0.001))
     end = json.loads((data / "run" / "log.jsonl").read_text().splitlines()[-1])
-    assert 0 < end["epochs"] < 1000
+    assert 0 < end["epochs"] < 100
     assert (data / "run" / "checkpoint" / "model.safetensors").exists()
 
 
