@@ -52,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": FACADE | {"cli", "evaluation"},
     "evaluation": FACADE | {"evaluation", "engines", "loader", "checkpoint"},
     "training": FACADE | {"training", "engines", "network", "evaluation", "checkpoint", "checkpoint_config", "loader"},
+    "leaktest": FACADE | {"leaktest"},
     "adapters": FACADE,
     "onnx_export": {"onnx_export", "checkpoint", "checkpoint_config", "exported", "verdict"} | TEXT,
     "onnx_export.verify": {
@@ -92,7 +93,13 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "cli": {"cyclopts", "rich", "httpx", "langchain_core"},
     "evaluation": {"numpy", "sklearn", "rich", "pydantic", "scipy"},
     "training": {"torch", "numpy", "rich", "pydantic", "sklearn", "tokenizers", "safetensors", "onnx"},
+    "leaktest": {"httpx", "rich"},
     "adapters.langchain": {"langchain_core"},
+    "adapters.langchain.middleware": {"langchain_core", "langchain", "langgraph"},
+    "adapters.litellm": {"litellm", "fastapi", "pydantic"},
+    "adapters.mcp": {"mcp", "anyio", "pydantic"},
+    "adapters.openai_agents": {"agents"},
+    "adapters.pydantic_ai": {"pydantic_ai"},
     "onnx_export": {"onnx", "numpy", "safetensors", "pydantic", "tokenizers", "rich", "ml_dtypes"},
     "onnx_export.verify": {"onnx", "numpy", "torch", "onnxruntime", "rich", "tokenizers"},
 }

@@ -12,9 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 LOCKS = {
+    "test.txt": ["pyproject.toml", "--extra", "dev", "constraints/torch-needs.in"],
     "demo.txt": ["pyproject.toml", "constraints/build.in", "--extra", "langchain"],
     "wheel-test.txt": ["constraints/wheel-test.in"],
-    "test.txt": ["pyproject.toml", "--extra", "dev", "constraints/torch-needs.in"],
 }
 """Lock file to what it pins. Later files take over the versions of the first, so that tests and demo agree."""
 
@@ -35,7 +35,7 @@ def compile_lock(path: Path, sources: list[str], arguments: list[str]) -> None:
     uv = Path(sys.executable).with_name("uv")
     flags = ["--universal", "--generate-hashes", "--python-version", "3.11", "--no-header", "--no-annotate"]
     flags += ["--override", "constraints/no-torch.in"]
-    agree = [] if path.name == "demo.txt" else ["--constraint", "constraints/demo.txt"]
+    agree = [] if path.name == "test.txt" else ["--constraint", "constraints/test.txt"]
     options = [*flags, *agree, "--output-file", str(path), *arguments]
     subprocess.run([str(uv), "pip", "compile", "--quiet", *options, *sources], cwd=ROOT, check=True)
     what = f"Pinned: {' '.join(sources)}"
