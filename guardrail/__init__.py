@@ -6,6 +6,7 @@ guard = Guard.default()
 decision = guard.check_prompt("How do I bake bread?")
 """
 
+from guardrail.actions import Action
 from guardrail.conversation import Message, Role, ToolCall
 from guardrail.decision import Decision, Direction, Failure, Identity, Reason
 from guardrail.encoding import GuardTokenizer
@@ -28,14 +29,19 @@ from guardrail.errors import (
     UnparsableVerdict,
 )
 from guardrail.guard import Guard
-from guardrail.policy import Action, OnStop, Policy, Reading, ReleaseMode, Rules
+from guardrail.policy import OnStop, Policy, Reading, ReleaseMode, Rules
 from guardrail.policy_file import load_policy
+from guardrail.repair import Attempt, next_attempt
+from guardrail.screening import Screened
 from guardrail.stream import Stream
 from guardrail.taxonomy import Category, RiskLevel
+from guardrail.tool_calls import ToolCallStream
+from guardrail.tool_rules import OnResult, ToolRule, ToolRules, Trust
 from guardrail.verdict import TokenVerdict, Verdict
 
 __all__ = [
     "Action",
+    "Attempt",
     "Category",
     "CheckpointError",
     "ConfigurationError",
@@ -55,6 +61,7 @@ __all__ = [
     "InvalidLogits",
     "Message",
     "MissingExtra",
+    "OnResult",
     "OnStop",
     "Policy",
     "PolicyError",
@@ -65,12 +72,18 @@ __all__ = [
     "RiskLevel",
     "Role",
     "Rules",
+    "Screened",
     "Stream",
     "StreamClosed",
     "StreamError",
     "TokenVerdict",
     "ToolCall",
+    "ToolCallStream",
+    "ToolRule",
+    "ToolRules",
+    "Trust",
     "UnparsableVerdict",
     "Verdict",
     "load_policy",
+    "next_attempt",
 ]

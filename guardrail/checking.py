@@ -2,31 +2,55 @@
 
 from collections.abc import Sequence
 
+from guardrail.actions import Action
 from guardrail.context import Context, applied, explain
 from guardrail.conversation import Message, Role, judged_prompts
-from guardrail.decision import Decision, Direction, Failure, Reason
+from guardrail.decision import Decision, Failure, Reason
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import EngineError
-from guardrail.policy import Action, Rules
-from guardrail.reading import PromptReading, Steps, read_prompt
+from guardrail.policy import Rules
+from guardrail.reading import PromptReading, read_prompt
+from guardrail.tape import Steps, Tapes
+from guardrail.tool_rules import Trust
 from guardrail.verdict import Verdict
 
 
-def judging_prompt(context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message]) -> Steps[Verdict]:
+def judging_prompt(tapes: Tapes, tokenizer: GuardTokenizer, messages: Sequence[Message]) -> Steps[Verdict]:
     """Return the worst verdict on the turns under judgement."""
     reading = PromptReading()
     for conversation in judged_prompts(messages):
-        yield from read_prompt(context.engine, tokenizer, conversation, reading)
+        yield from read_prompt(tapes, tokenizer, conversation, reading)
     return max(reading.verdicts, key=lambda v: (v.risk.rank, v.non_safe_probability))
 
 
 def checking_prompt(context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message]) -> Steps[Decision]:
     """Judge the last user turn or tool results, decide and record."""
-    started = context.clock()
     conversations = judged_prompts(messages)
     judged = [conversation[-1] for conversation in conversations]
     if context.policy.judge_system:
         conversations += [(Message(Role.USER, m.content),) for m in messages if m.role is Role.SYSTEM]
+    return (yield from _checking(context, tokenizer, conversations, judged))
+
+
+def checking_text(
+    context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message], text: str
+) -> Steps[Decision]:
+    """Judge a tool result or document that follows these messages, beside none of its neighbours; decide and record."""
+    before = list(messages)
+    while before and before[-1].role is Role.TOOL:
+        before.pop()
+    result = Message(Role.TOOL, text)
+    read = [] if context.trust is Trust.TRUSTED else [(*before, result)]
+    return (yield from _checking(context, tokenizer, read, [result]))
+
+
+def _checking(
+    context: Context,
+    tokenizer: GuardTokenizer,
+    conversations: Sequence[tuple[Message, ...]],
+    judged: Sequence[Message],
+) -> Steps[Decision]:
+    started = context.clock()
     text = "\n".join(message.content for message in judged)
     reading, failure = PromptReading(), None
 
@@ -37,7 +61,7 @@ def checking_prompt(context: Context, tokenizer: GuardTokenizer, messages: Seque
 
     try:
         for conversation in conversations:
-            yield from read_prompt(context.engine, tokenizer, conversation, reading)
+            yield from read_prompt(context.tapes, tokenizer, conversation, reading)
     except EngineError as error:
         failure = explain(error)
     except GeneratorExit:  # the caller was interrupted and gets no decision; the record says so
@@ -55,48 +79,46 @@ def _worst(rules: Rules, verdicts: Sequence[Verdict]) -> Verdict | None:
     )
 
 
-def _decide(
-    context: Context, judged: list[Message], reading: PromptReading, failure: Failure | None, latency_ms: float
-) -> Decision:
-    policy, rules = context.policy, context.policy.prompt
-    verdict = _worst(rules, reading.verdicts)
-    unreadable = tuple(kind for message in judged for kind in message.unreadable)
-    causes = [(Action.ALLOW, Reason.CLEAR)]
+def _cause(
+    context: Context, verdict: Verdict | None, unreadable: Sequence[str], failure: Failure | None
+) -> tuple[Action, Reason]:
+    """Return the hardest action that is asked for, and why; a failure that asks for as much comes first."""
+    policy = context.policy
+    causes = [(Action.ALLOW, Reason.CLEAR if verdict else Reason.RULE)]
     if failure:
         causes.append((policy.on_failure, Reason.FAILURE))
-    if verdict and rules.action(verdict).rank:
-        causes.append((rules.action(verdict), Reason.VERDICT))
+    if verdict and context.rules.action(verdict).rank:
+        causes.append((context.rules.action(verdict), Reason.VERDICT))
     if unreadable:
         causes.append((policy.unreadable, Reason.UNREADABLE))
     would, reason = max(causes, key=lambda cause: cause[0].rank)
-    if failure and would is policy.on_failure:
-        reason = Reason.FAILURE
-    action = applied(policy, would)
+    return would, Reason.FAILURE if failure and would is policy.on_failure else reason
+
+
+def _decide(
+    context: Context, judged: Sequence[Message], reading: PromptReading, failure: Failure | None, latency_ms: float
+) -> Decision:
+    verdict = _worst(context.rules, reading.verdicts)
+    unreadable = tuple(kind for message in judged for kind in message.unreadable)
+    would, reason = _cause(context, verdict, unreadable, failure)
     n_chars = sum(len(message.content) for message in judged)
-    released = 0 if action is Action.STOP else n_chars
-    risky = verdict is not None and rules.level(verdict).rank > 0
-    return Decision(
-        id=context.new_id(),
-        stream_id=context.stream_id,
-        conversation_id=context.conversation_id,
-        time=context.wall_clock(),
-        direction=Direction.PROMPT,
-        action=action,
-        would_action=would,
-        reason=reason,
-        risk=rules.level(verdict) if verdict else None,
-        category=verdict.top_category if verdict and risky else None,
+    released = 0 if applied(context.policy, would) is Action.STOP else n_chars
+    level = context.rules.level(verdict) if verdict else None
+    return context.decide(
+        would,
+        reason,
+        failure,
+        risk=level,
+        category=verdict.top_category if verdict and level and level.rank else None,
         verdict=verdict,
         stop_offset=0 if would is Action.STOP else None,
         released_chars=released,
         withheld_chars=n_chars - released,
         leaked_chars=0,
-        unjudged_chars=released if failure else 0,
+        unjudged_chars=released if failure or reason is Reason.RULE else 0,
         n_tokens=reading.n_tokens,
         n_windows=len(reading.verdicts),
         n_dropped_turns=reading.n_dropped_turns,
         unreadable=unreadable,
-        failure=failure,
-        identity=context.identity,
         latency_ms=latency_ms,
     )

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from guardrail.decision import Decision, Failure, Identity
+from guardrail.actions import Action
+from guardrail.decision import Decision, Direction, Failure, Identity, Reason
 from guardrail.engines.base import Engine
-from guardrail.policy import Action, Policy
+from guardrail.policy import Policy, Rules
+from guardrail.repair import Attempt
+from guardrail.tape import Tapes
+from guardrail.tool_rules import Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +18,7 @@ class Context:
     """What a stream or check needs of its guard.
 
     Attributes:
-        engine: runs the model.
+        tapes: give the engine's sessions.
         policy: decides.
         identity: who decides, for records.
         stream_id: id of this stream or check.
@@ -22,9 +27,13 @@ class Context:
         wall_clock: seconds since the epoch, for records.
         new_id: makes a unique id.
         record: takes the final decision and the fed text.
+        direction: what is judged.
+        tool: name of the tool that is called or answered.
+        max_tokens: most tokens that were asked of the LLM; None if unknown.
+        attempt: what earlier attempts at this answer came to; None for the first.
     """
 
-    engine: Engine
+    tapes: Tapes
     policy: Policy
     identity: Identity
     stream_id: str
@@ -33,11 +42,51 @@ class Context:
     wall_clock: Callable[[], float]
     new_id: Callable[[], str]
     record: Callable[[Decision, str], None]
+    direction: Direction
+    tool: str | None = None
+    max_tokens: int | None = None
+    attempt: Attempt | None = None
+
+    def decide(self, would: Action, reason: Reason, failure: Failure | None, **found: Any) -> Decision:
+        """Return the decision that the rules' action comes to, with who made it, when and about what."""
+        return Decision(
+            id=self.new_id(),
+            stream_id=self.stream_id,
+            conversation_id=self.conversation_id,
+            time=self.wall_clock(),
+            direction=self.direction,
+            action=applied(self.policy, would),
+            would_action=would,
+            reason=reason,
+            failure=failure,
+            identity=self.identity,
+            tool=self.tool,
+            **found,
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """Runs the model."""
+        return self.tapes.engine
+
+    @property
+    def trust(self) -> Trust:
+        """How the policy's rule for the tool treats what is judged; what is no tool's is read."""
+        rule = self.policy.tools.rule(self.tool or "")
+        trusts = {Direction.TOOL_CALL: rule.call, Direction.TOOL_RESULT: rule.result}
+        return trusts.get(self.direction, Trust.READ)
+
+    @property
+    def rules(self) -> Rules:
+        """What the policy says of this direction."""
+        if self.direction is Direction.TOOL_CALL:
+            return self.policy.call_rules()
+        return self.policy.response if self.direction is Direction.RESPONSE else self.policy.prompt
 
 
 def applied(policy: Policy, would_action: Action) -> Action:
     """Return what is done when the rules ask for `would_action`: shadow mode marks where it would have stopped."""
-    return Action.FLAG if would_action is Action.STOP and not policy.enforce else would_action
+    return would_action if policy.enforce else min(would_action, Action.FLAG, key=lambda action: action.rank)
 
 
 def explain(error: Exception) -> Failure:

@@ -142,6 +142,8 @@ EMPTY_THINKING = (_THINK, Segment("\n\n", "scaffold"), _END_THINK, Segment("\n\n
 
 BEGIN_THINKING = (_THINK, _NEWLINE)
 END_THINKING = (_NEWLINE, _END_THINK, Segment("\n\n", "scaffold"))
+BEGIN_TOOL_CALL = (_TOOL_CALL, _NEWLINE)
+END_TOOL_CALL = (_NEWLINE, _END_TOOL_CALL)
 
 CONTROL_TOKENS = frozenset(
     s.text for s in (_OPEN, _CLOSE, _THINK, _END_THINK, _TOOL_RESPONSE, _END_TOOL_RESPONSE, _TOOL_CALL, _END_TOOL_CALL)
@@ -214,7 +216,7 @@ def _render_assistant(message: Message, *, keeps_reasoning: bool) -> list[Segmen
 def render_tool_call(call: ToolCall) -> list[Segment]:
     """Render one tool call; the JSON between the tags is content."""
     text = f'{{"name": "{call.name}", "arguments": {call.arguments}}}'
-    return [_TOOL_CALL, _NEWLINE, Segment(text, "content"), _NEWLINE, _END_TOOL_CALL]
+    return [*BEGIN_TOOL_CALL, Segment(text, "content"), *END_TOOL_CALL]
 
 
 def _split_inline_reasoning(message: Message) -> Message:

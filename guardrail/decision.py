@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guardrail.policy import Action
+from guardrail.actions import Action
 from guardrail.taxonomy import RiskLevel
 from guardrail.verdict import TokenVerdict, Verdict
 
 
 class Direction(StrEnum):
-    """What was judged: text on its way to the model, or text that it wrote."""
+    """What was judged: text on its way to the model (prompts, tool results, documents), or text that it wrote."""
 
     PROMPT = "prompt"
     RESPONSE = "response"
+    TOOL_CALL = "tool_call"
+    TOOL_RESULT = "tool_result"
+    DOCUMENT = "document"
 
 
 class Reason(StrEnum):
@@ -25,6 +28,7 @@ class Reason(StrEnum):
     HELD = "held"
     UNREADABLE = "unreadable"
     ABANDONED = "abandoned"
+    RULE = "rule"  # the policy's rule for a tool decided: trusted, or a person is always asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,12 @@ class Decision:
         identity: model, engine and policy.
         latency_ms: time spent in the guard, milliseconds (monotonic clock).
         tokens: all token verdicts of a response, in order; empty for prompts.
+        tool: name of the tool that is called or answered; None elsewhere.
+        n_deltas: pieces in which the LLM's text came.
+        saved_tokens: at most so many tokens the LLM would still have made after a stop: what was asked of it less the
+            pieces that came; None without a stop, or where no bound was asked of it.
+        n_repairs: earlier attempts at this answer that were stopped.
+        n_repair_tokens: tokens of those attempts that were judged and never passed on.
     """
 
     id: str
@@ -116,6 +126,11 @@ class Decision:
     identity: Identity
     latency_ms: float
     tokens: tuple[TokenVerdict, ...] = ()
+    tool: str | None = None
+    n_deltas: int = 0
+    saved_tokens: int | None = None
+    n_repairs: int = 0
+    n_repair_tokens: int = 0
 
     @property
     def stopped(self) -> bool:
@@ -126,3 +141,8 @@ class Decision:
     def flagged(self) -> bool:
         """Whether the text was let go but marked."""
         return self.action is Action.FLAG
+
+    @property
+    def asks(self) -> bool:
+        """Whether a tool call waits for a person; who has nobody to ask treats it as stopped."""
+        return self.action is Action.ASK

@@ -4,7 +4,7 @@ import asyncio
 
 from guardrail.engines.base import Engine, Feed, Logits
 from guardrail.errors import EngineError
-from guardrail.reading import Steps, T, engine_edge
+from guardrail.tape import Steps, T, engine_edge
 
 
 def drive(engine: Engine, steps: Steps[T]) -> T:

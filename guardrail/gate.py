@@ -7,9 +7,10 @@ differently changes nothing; after `finish()` released and withheld text make up
 
 from dataclasses import dataclass
 
+from guardrail.actions import Action
 from guardrail.decision import Failure, Reason
 from guardrail.errors import StreamClosed
-from guardrail.policy import Action, DebounceRule, Policy, ReleaseMode, Rules
+from guardrail.policy import DebounceRule, Policy, ReleaseMode, Rules
 from guardrail.taxonomy import RiskLevel
 from guardrail.verdict import TokenVerdict
 
@@ -74,10 +75,16 @@ class Gate:
         is_finished: whether the text has ended, by `finish()` or `abandon()`.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, rules: Rules | None = None) -> None:
+        """Start before the first character.
+
+        Args:
+            policy: says when text leaves and what a failure means.
+            rules: for the tokens; None takes the policy's for answers.
+        """
         self._policy = policy
-        self._rules = policy.response
-        self._runs = [_Run(self._rules, least) for least in (Action.ALLOW, Action.FLAG, Action.STOP)]
+        self._rules = rules or policy.response
+        self._runs = [_Run(self._rules, least) for least in Action]
         self._text = ""
         self._text_start = 0
         self._open = False
@@ -141,10 +148,14 @@ class Gate:
         self._open = True
         return "" if self._holds_answer else self._release_to(self.fed_chars)
 
-    def mark(self, cause: Reason) -> None:
-        """Flag the answer for a cause other than a verdict; what is held stays held."""
+    def open(self, cause: Reason) -> None:
+        """Let all text pass without verdicts."""
+        self.cause, self._open = cause, True
+
+    def mark(self, cause: Reason, action: Action = Action.FLAG) -> None:
+        """Ask for at least this action, below a stop, for a cause other than a verdict; what is held stays held."""
         self.cause = self.cause or cause
-        self._marked = max(self._marked, Action.FLAG, key=lambda action: action.rank)
+        self._marked = max(self._marked, action, key=lambda action: action.rank)
 
     def finish(self) -> str:
         """End the text; return what is still held, unless the gate is stopped. A second call returns ""."""
@@ -164,7 +175,7 @@ class Gate:
 
     @property
     def is_settled(self) -> bool:
-        """Whether further verdicts change nothing: the gate is stopped, or open for good after a failure."""
+        """Whether further verdicts change nothing: the gate is stopped, or open for good (a failure, a rule)."""
         return self.is_stopped or self._open
 
     @property
@@ -188,7 +199,7 @@ class Gate:
 
     @property
     def unjudged_chars(self) -> int:
-        """Characters released without a verdict because a failure was let pass."""
+        """Characters released without a verdict: a failure was let pass, or a rule trusts them."""
         return max(0, self.released_chars - self.judged_chars) if self._open else 0
 
     @property

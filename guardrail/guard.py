@@ -6,23 +6,26 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from guardrail.checking import checking_prompt, judging_prompt
+from guardrail.checking import checking_prompt
 from guardrail.context import Context
 from guardrail.conversation import Conversation, to_messages
-from guardrail.decision import Decision, Identity
+from guardrail.decision import Decision, Direction, Identity
 from guardrail.driving import adrive, drive
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.errors import PolicyError
-from guardrail.policy import Policy, TooLong
+from guardrail.judging import Judging
+from guardrail.policy import Policy
 from guardrail.policy_file import load_policy
-from guardrail.reading import AnswerReader, Steps
+from guardrail.reading import AnswerReader
 from guardrail.records.base import Sink
+from guardrail.repair import Attempt
 from guardrail.stream import Stream
+from guardrail.tape import KEPT_BYTES, KeptTapes, Steps, Tapes
 from guardrail.taxonomy import Category
-from guardrail.verdict import TokenVerdict, Verdict
+from guardrail.tool_checks import ToolChecks
 
 _log = logging.getLogger("guardrail")
 
@@ -30,8 +33,10 @@ PolicySource = str | Path | Policy
 """A ready policy's name, a TOML file, or a policy."""
 
 
-class Guard:
+class Guard(Judging, ToolChecks):
     """A guard model with a policy. Safe for many threads and tasks at once; each stream has one caller at a time.
+
+    Calls that name the same `conversation_id` share what the engine has read: history is not read again.
 
     Attributes:
         engine: runs the model.
@@ -46,8 +51,16 @@ class Guard:
         *,
         policy: PolicySource = "balanced",
         sinks: Sequence[Sink] = (),
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         """Combine an engine with the tokenizer of its model.
+
+        Args:
+            engine: runs the model.
+            tokenizer: of that model.
+            policy: ready policy's name, TOML file or policy.
+            sinks: where decisions are recorded.
+            kept_bytes: memory for what was read of idle conversations; 0 keeps nothing and reads history again.
 
         Raises:
             PolicyError: the policy cannot be read, or names a category that neither the model nor the taxonomy knows.
@@ -58,6 +71,7 @@ class Guard:
         self._tokenizer = tokenizer
         self._sinks = tuple(sinks)
         self._identity = _identify(engine, self.policy)
+        self._kept = KeptTapes(engine, kept_bytes) if kept_bytes else None
 
     @classmethod
     def default(
@@ -116,7 +130,9 @@ class Guard:
 
     def with_policy(self, policy: PolicySource, *, sinks: Sequence[Sink] | None = None) -> "Guard":
         """Return a guard with another policy on the same engine; sinks stay unless given."""
-        return Guard(self.engine, self._tokenizer, policy=policy, sinks=self._sinks if sinks is None else sinks)
+        guard = Guard(self.engine, self._tokenizer, policy=policy, sinks=self._sinks if sinks is None else sinks)
+        guard._kept = self._kept
+        return guard
 
     def check_prompt(self, conversation: Conversation, *, conversation_id: str | None = None) -> Decision:
         """Judge the last user turn (or the tool results that stand last), decide and record.
@@ -154,47 +170,41 @@ class Guard:
             await stream.afinish()
             return stream.decision
 
-    def open_stream(self, conversation: Conversation, *, conversation_id: str | None = None) -> Stream:
+    def open_stream(
+        self,
+        conversation: Conversation,
+        *,
+        conversation_id: str | None = None,
+        max_tokens: int | None = None,
+        attempt: Attempt | None = None,
+    ) -> Stream:
         """Start to moderate an answer to these messages; the context is read now, while the LLM is still starting.
+
+        Args:
+            conversation: what the LLM answers.
+            conversation_id: your id of the conversation: for the record, and so that nothing is read twice.
+            max_tokens: most tokens asked of the LLM, so that a stop's record can tell what it saved at most.
+            attempt: what earlier attempts came to, if this one repairs them; their text is read again, not released.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        stream = self._new_stream(conversation, conversation_id)
+        stream = self._new_stream(conversation, conversation_id, max_tokens, attempt)
         stream.open()
         return stream
 
-    async def aopen_stream(self, conversation: Conversation, *, conversation_id: str | None = None) -> Stream:
+    async def aopen_stream(
+        self,
+        conversation: Conversation,
+        *,
+        conversation_id: str | None = None,
+        max_tokens: int | None = None,
+        attempt: Attempt | None = None,
+    ) -> Stream:
         """As `open_stream`, without blocking the event loop."""
-        stream = self._new_stream(conversation, conversation_id)
+        stream = self._new_stream(conversation, conversation_id, max_tokens, attempt)
         await stream.aopen()
         return stream
-
-    def judge_prompt(self, conversation: Conversation) -> Verdict:
-        """Return the bare verdict on the last user turn or tool result; no policy, no record.
-
-        Raises:
-            ConversationError: the messages cannot be read or hold no user or tool turn.
-            EngineError: the model failed.
-        """
-        return drive(self.engine, self._judging_prompt(conversation))
-
-    async def ajudge_prompt(self, conversation: Conversation) -> Verdict:
-        """As `judge_prompt`, without blocking the event loop."""
-        return await adrive(self.engine, self._judging_prompt(conversation))
-
-    def judge_response(self, conversation: Conversation, text: str) -> tuple[TokenVerdict, ...]:
-        """Return the verdict at every token of an answer, with its span; no policy, no record.
-
-        Raises:
-            ConversationError: the messages cannot be read.
-            EngineError: the model failed.
-        """
-        return drive(self.engine, self._judging_response(conversation, text))
-
-    async def ajudge_response(self, conversation: Conversation, text: str) -> tuple[TokenVerdict, ...]:
-        """As `judge_response`, without blocking the event loop."""
-        return await adrive(self.engine, self._judging_response(conversation, text))
 
     def warm_up(self) -> None:
         """Run the model once, so that the first real call is as quick as the others.
@@ -206,6 +216,8 @@ class Guard:
 
     def close(self) -> None:
         """Free the model. Guards made by `with_policy` share it."""
+        if self._kept:
+            self._kept.clear()
         self.engine.close()
 
     def __enter__(self) -> Self:
@@ -215,32 +227,19 @@ class Guard:
         self.close()
 
     def _checking_prompt(self, conversation: Conversation, conversation_id: str | None) -> Steps[Decision]:
-        return checking_prompt(self._context(conversation_id), self._tokenizer, to_messages(conversation))
+        context = self._context(conversation_id, Direction.PROMPT)
+        return checking_prompt(context, self._tokenizer, to_messages(conversation))
 
-    def _judging_prompt(self, conversation: Conversation) -> Steps[Verdict]:
-        return judging_prompt(self._context(None), self._tokenizer, to_messages(conversation))
-
-    def _judging_response(self, conversation: Conversation, text: str) -> Steps[tuple[TokenVerdict, ...]]:
-        reader = AnswerReader(self.engine, self._tokenizer, to_messages(conversation), TooLong.SLIDE)
-        verdicts: list[TokenVerdict] = []
-        try:
-            yield from reader.open()
-            reader.push(text, thinking=False)
-            reader.end()
-            while reader.has_pending:
-                verdicts += yield from reader.read()
-        finally:
-            reader.close()
-        return tuple(verdicts)
-
-    def _new_stream(self, conversation: Conversation, conversation_id: str | None) -> Stream:
+    def _new_stream(
+        self, conversation: Conversation, conversation_id: str | None, max_tokens: int | None, attempt: Attempt | None
+    ) -> Stream:
         messages = to_messages(conversation)
-        reader = AnswerReader(self.engine, self._tokenizer, messages, self.policy.too_long)
-        return Stream(self._context(conversation_id), reader)
+        context = self._context(conversation_id, Direction.RESPONSE, max_tokens=max_tokens, attempt=attempt)
+        return Stream(context, AnswerReader(context.tapes, self._tokenizer, messages, self.policy.too_long))
 
-    def _context(self, conversation_id: str | None) -> Context:
+    def _context(self, conversation_id: str | None, direction: Direction, **details: Any) -> Context:
         return Context(
-            engine=self.engine,
+            tapes=Tapes(self.engine, self._kept, conversation_id),
             policy=self.policy,
             identity=self._identity,
             stream_id=_new_id(),
@@ -249,6 +248,8 @@ class Guard:
             wall_clock=time.time,
             new_id=_new_id,
             record=self._record,
+            direction=direction,
+            **details,
         )
 
     def _record(self, decision: Decision, text: str) -> None:

@@ -11,52 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
+from guardrail.actions import Action, check_count, check_threshold, coerce
 from guardrail.errors import PolicyError
+from guardrail.stop_texts import STOP_TEXTS
 from guardrail.taxonomy import RiskLevel
+from guardrail.tool_rules import ToolRules
 from guardrail.verdict import Verdict
-
-
-class Action(StrEnum):
-    """What is done with a text: let it go, let it go but mark it, or stop it."""
-
-    ALLOW = "allow"
-    FLAG = "flag"
-    STOP = "stop"
-
-    @property
-    def rank(self) -> int:
-        """0 allow, 1 flag, 2 stop; higher is harder."""
-        return _ACTION_RANKS[self]
-
-
-def _coerce(owner: object, /, *, optional: bool = False, **kinds: type[StrEnum]) -> None:
-    """Turn fields that were given as plain strings into their enum; an optional one may be None.
-
-    Raises:
-        PolicyError: no such value; a wrong one would silently switch a protection off.
-    """
-    for name, kind in kinds.items():
-        value = getattr(owner, name)
-        if value is None and optional:
-            continue
-        if value not in list(kind):
-            raise PolicyError(f"{name} = {value!r} is unknown; valid: {', '.join(kind)}")
-        object.__setattr__(owner, name, kind(value))
-
-
-def _check_threshold(name: str, value: object) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise PolicyError(f"{name} = {value!r} is no number in [0, 1]")
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise PolicyError(f"{name} = {value!r} is no whole number of at least 1")
-
-
-_ACTION_RANKS = {Action.ALLOW: 0, Action.FLAG: 1, Action.STOP: 2}
 
 
 class Reading(StrEnum):
@@ -84,11 +44,14 @@ class ReleaseMode(StrEnum):
 
 
 class OnStop(StrEnum):
-    """What an adapter gives its caller at a stop: the released prefix, a message, or ContentStopped."""
+    """What an adapter gives its caller at a stop: the released prefix, a message, ContentStopped, or what the LLM makes
+    of another attempt behind the released prefix (where the adapter can ask it again; else, and at last, a message).
+    """
 
     TRUNCATE = "truncate"
     REPLACE = "replace"
     RAISE = "raise"
+    REPAIR = "repair"
 
 
 class TooLong(StrEnum):
@@ -113,8 +76,8 @@ class CategoryRule:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        _coerce(self, optional=True, controversial=Action, unsafe=Action)
-        _check_threshold("threshold", self.threshold)
+        coerce(self, optional=True, controversial=Action, unsafe=Action)
+        check_threshold("threshold", self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +104,15 @@ class Rules:
     debounce_rule: DebounceRule = DebounceRule.NON_SAFE
 
     def __post_init__(self) -> None:
-        _coerce(self, controversial=Action, unsafe=Action, debounce_rule=DebounceRule)
+        coerce(self, controversial=Action, unsafe=Action, debounce_rule=DebounceRule)
         for name, rule in {"": CategoryRule(), **self.categories}.items():
             controversial, unsafe = rule.controversial or self.controversial, rule.unsafe or self.unsafe
             if controversial.rank > unsafe.rank:
                 where = f"category {name!r}" if name else "the direction"
                 raise PolicyError(f"{where}: controversial = {controversial} is harder than unsafe = {unsafe}")
-        _check_threshold("unsafe_threshold", self.unsafe_threshold)
-        _check_threshold("non_safe_threshold", self.non_safe_threshold)
-        _check_count("debounce", self.debounce)
+        check_threshold("unsafe_threshold", self.unsafe_threshold)
+        check_threshold("non_safe_threshold", self.non_safe_threshold)
+        check_count("debounce", self.debounce)
 
     def level(self, verdict: Verdict) -> RiskLevel:
         """Return the risk level under these thresholds."""
@@ -207,8 +170,11 @@ class Policy:
         on_held: stop or flag when that bound is passed; unread text is never released.
         unreadable: action for parts that cannot be read, such as images.
         judge_system: whether system prompts are judged as prompts too.
-        language: language of the stop messages.
-        messages: stop messages: category name or "default" -> language -> text.
+        tools: rules for tool calls and tool results.
+        max_repairs: most further attempts at one answer under `on_stop = "repair"`.
+        language: language of the messages.
+        messages: stop messages: category name or "default" -> language -> text; "tool_call", "tool_result" and "repair"
+            are what the LLM is told of a refused call, of a withheld result, and before another attempt.
     """
 
     name: str = "balanced"
@@ -223,6 +189,8 @@ class Policy:
     on_held: Action = Action.STOP
     unreadable: Action = Action.FLAG
     judge_system: bool = False
+    tools: ToolRules = field(default_factory=ToolRules)
+    max_repairs: int = 2
     language: str = "en"
     messages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -230,14 +198,21 @@ class Policy:
         for name in ("enforce", "judge_system"):
             if not isinstance(getattr(self, name), bool):
                 raise PolicyError(f"{name} = {getattr(self, name)!r} is neither true nor false")
-        _coerce(self, release=ReleaseMode, on_stop=OnStop, on_failure=Action, too_long=TooLong)
-        _coerce(self, on_held=Action, unreadable=Action)
+        coerce(self, release=ReleaseMode, on_stop=OnStop, on_failure=Action, too_long=TooLong)
+        coerce(self, on_held=Action, unreadable=Action)
         if self.prompt.debounce != 1:
             raise PolicyError("prompt: a prompt has a single verdict, so debounce must be 1")
         if self.max_held_chars is not None:
-            _check_count("max_held_chars", self.max_held_chars)
+            check_count("max_held_chars", self.max_held_chars)
+        check_count("max_repairs", self.max_repairs)
         if self.on_held is Action.ALLOW:
             raise PolicyError("on_held must be flag or stop: unread text is never released")
+        for name in ("on_failure", "on_held", "unreadable"):
+            _refuse_ask(name, getattr(self, name))
+        for name, rules in (("prompt", self.prompt), ("response", self.response)):
+            overrides = (action for rule in rules.categories.values() for action in (rule.controversial, rule.unsafe))
+            _refuse_ask(name, rules.controversial, rules.unsafe, *overrides)
+        self.call_rules()
 
     @property
     def sha256(self) -> str:
@@ -248,19 +223,41 @@ class Policy:
         """Return this policy with Controversial read strictly or loosely in both directions."""
         return replace(self, prompt=self.prompt.read(reading), response=self.response.read(reading))
 
+    def call_rules(self) -> Rules:
+        """Return the rules for tool calls: those of answers, with the tools' action at Controversial."""
+        if self.tools.controversial is None:
+            return self.response
+        return replace(self.response, controversial=self.tools.controversial)
+
     def stop_message(self, category: str | None) -> str:
         """Return the text to show at a stop: the category's in the policy's language, its default, or English."""
-        for texts in (self.messages.get(category or ""), self.messages.get("default"), _DEFAULT_MESSAGES):
+        return self._text(category or "", "default")
+
+    def call_message(self, category: str | None) -> str:
+        """Return what the LLM is told of a tool call that was not run."""
+        return _about(self._text("tool_call"), category)
+
+    def result_message(self, category: str | None) -> str:
+        """Return what the LLM is told of a tool result that was withheld."""
+        return _about(self._text("tool_result"), category)
+
+    def repair_message(self, category: str | None) -> str:
+        """Return the instruction that the LLM gets before another attempt."""
+        return _about(self._text("repair"), category)
+
+    def _text(self, *keys: str) -> str:
+        tables = [table.get(key) for table in (self.messages, STOP_TEXTS) for key in keys]
+        for texts in tables:
             for language in (self.language, "en"):
                 if texts and language in texts:
                     return texts[language]
-        return _DEFAULT_MESSAGES["en"]
+        return STOP_TEXTS[keys[-1]]["en"]
 
 
-_DEFAULT_MESSAGES = {
-    "en": "This content was stopped by a safety policy.",
-    "zh": "该内容已被安全策略拦截。",
-    "de": "Dieser Inhalt wurde durch eine Sicherheitsrichtlinie gestoppt.",
-    "fr": "Ce contenu a été bloqué par une politique de sécurité.",
-    "es": "Este contenido fue detenido por una política de seguridad.",
-}
+def _refuse_ask(name: str, *actions: Action | None) -> None:
+    if Action.ASK in actions:
+        raise PolicyError(f"{name}: only tool calls can wait for a person; set it under [tools]")
+
+
+def _about(text: str, category: str | None) -> str:
+    return text.replace("{category}", category or "unsafe content")

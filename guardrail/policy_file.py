@@ -8,9 +8,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
+from guardrail.actions import Action
 from guardrail.errors import PolicyError
-from guardrail.policy import Action, CategoryRule, DebounceRule, OnStop, Policy, ReleaseMode, Rules, TooLong
+from guardrail.policy import CategoryRule, DebounceRule, OnStop, Policy, ReleaseMode, Rules, TooLong
+from guardrail.stop_texts import STOP_TEXTS
 from guardrail.taxonomy import Category, category_name
+from guardrail.tool_rules import OnResult, ToolRule, ToolRules, Trust
 
 READY_POLICIES = ("strict", "balanced", "loose", "shadow")
 """Names of the policies that are shipped, as documented TOML files."""
@@ -39,6 +42,18 @@ class _RulesFile(_Strict):
     categories: dict[str, _CategoryFile] = {}
 
 
+class _ToolRuleFile(_Strict):
+    call: Trust = Trust.READ
+    result: Trust = Trust.READ
+
+
+class _ToolsFile(_Strict):
+    default: _ToolRuleFile = _ToolRuleFile()
+    names: dict[str, _ToolRuleFile] = {}
+    controversial: Action | None = None
+    on_result: OnResult = OnResult.WITHHOLD
+
+
 class _PolicyFile(_Strict):
     name: str = Field(min_length=1)
     enforce: StrictBool = True
@@ -50,11 +65,13 @@ class _PolicyFile(_Strict):
     on_held: Action = Action.STOP
     unreadable: Action = Action.FLAG
     judge_system: StrictBool = False
+    max_repairs: StrictInt = Field(2, ge=1)
     language: str = "en"
     custom_categories: list[str] = []
     messages: dict[str, dict[str, str]] = {}
     prompt: _RulesFile
     response: _RulesFile
+    tools: _ToolsFile = _ToolsFile()
 
 
 def load_policy(source: str | Path | Policy) -> Policy:
@@ -90,13 +107,20 @@ def parse_policy(text: str) -> Policy:
     except ValidationError as error:
         raise PolicyError("; ".join(_explain(e) for e in error.errors())) from error
     known = {category.value for category in Category} | set(parsed.custom_categories)
-    values = parsed.model_dump(exclude={"custom_categories", "prompt", "response", "messages"})
+    values = parsed.model_dump(exclude={"custom_categories", "prompt", "response", "messages", "tools"})
     return Policy(
         **values,
-        messages=dict(_by_category(parsed.messages, known | {"default"})),
+        messages=dict(_by_category(parsed.messages, known | STOP_TEXTS.keys())),
         prompt=_rules(parsed.prompt, known),
         response=_rules(parsed.response, known),
+        tools=_tools(parsed.tools),
     )
+
+
+def _tools(parsed: _ToolsFile) -> ToolRules:
+    names = {name: ToolRule(**rule.model_dump()) for name, rule in parsed.names.items()}
+    default = ToolRule(**parsed.default.model_dump())
+    return ToolRules(default, names, controversial=parsed.controversial, on_result=parsed.on_result)
 
 
 def _rules(parsed: _RulesFile, known: set[str]) -> Rules:
@@ -134,7 +158,11 @@ def _explain(error: Any) -> str:
 
 
 def _valid_keys(path: tuple[str | int, ...]) -> list[str]:
+    model: type[_Strict] = _PolicyFile
     if "categories" in path:
-        return sorted(_CategoryFile.model_fields)
-    model = _RulesFile if path and path[0] in ("prompt", "response") else _PolicyFile
+        model = _CategoryFile
+    elif path and path[0] in ("prompt", "response"):
+        model = _RulesFile
+    elif path and path[0] == "tools":
+        model = _ToolsFile if len(path) == 1 else _ToolRuleFile
     return sorted(model.model_fields)

@@ -3,30 +3,22 @@
 Sync and async callers drive the same generators (`driving.py`), so they share every decision.
 """
 
-import logging
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.conversation import BEGIN_THINKING, EMPTY_THINKING, END_THINKING, Message, Segment
 from guardrail.encoding import GuardTokenizer, IncrementalEncoder, Token
-from guardrail.engines.base import Engine, Feed, FloatArray, Logits, Session, check_logits
+from guardrail.engines.base import FloatArray, Logits
 from guardrail.errors import ContextOverflow, EngineError, StreamError
 from guardrail.policy import TooLong
+from guardrail.tape import Steps, Tape, Tapes, common_prefix
 from guardrail.taxonomy import LabelSet
 from guardrail.verdict import TokenVerdict, Verdict
-from guardrail.windowing import common_prefix, fit_context, fit_prompt
-
-_log = logging.getLogger("guardrail")
-
-T = TypeVar("T")
-Steps = Generator[list[Feed], list[Logits], T]
-"""A computation that yields batches for the engine and returns a T."""
+from guardrail.windowing import fit_context, fit_prompt
 
 READ_CHUNK = 256
 """Tokens read in one engine call before the gate may stop the rest. Ours: a stop early in a long text saves work."""
@@ -34,17 +26,6 @@ READ_CHUNK = 256
 WARM_FROM = 8
 """Provisional tokens (a long clause in a script without spaces) from which they are fed early to warm the KV cache.
 Our choice: below it a later call reads them for little more than one token costs (`onnx_perf.md` section 3)."""
-
-
-@contextmanager
-def engine_edge() -> Iterator[None]:
-    """Whatever an engine raises becomes an EngineError, so that a failure can never look like a verdict."""
-    try:
-        yield
-    except EngineError:
-        raise
-    except Exception as error:  # the engine edge: foreign exceptions are translated here, once
-        raise EngineError(f"the engine raised {type(error).__name__}") from error
 
 
 @dataclass(slots=True)
@@ -63,39 +44,22 @@ class PromptReading:
 
 
 def read_prompt(
-    engine: Engine, tokenizer: GuardTokenizer, messages: Sequence[Message], reading: PromptReading
+    tapes: Tapes, tokenizer: GuardTokenizer, messages: Sequence[Message], reading: PromptReading
 ) -> Steps[None]:
     """Judge the last turn: the query heads at its closing `<|im_end|>`, nowhere else. Adds to `reading`."""
-    fitted = fit_prompt(tokenizer, messages, engine.info.max_context)
+    info = tapes.engine.info
+    fitted = fit_prompt(tokenizer, messages, info.max_context)
     reading.n_dropped_turns = max(reading.n_dropped_turns, fitted.n_dropped_turns)
     for ids in fitted.windows:
-        session = _open(engine)
+        tape = tapes.open(ids)
         try:
-            logits = yield from _feed(engine, Feed(session, ids))
-        finally:
-            _close(session)
+            logits = yield from tape.feed(ids[tape.length :])
+        except BaseException:
+            tape.close()
+            raise
+        tapes.put_back(tape)
         reading.n_tokens += len(ids)
-        reading.verdicts += _verdicts(engine.info.prompt_labels, logits.query_risk[-1:], logits.query_category[-1:])
-
-
-def _open(engine: Engine) -> Session:
-    with engine_edge():
-        return engine.open()
-
-
-def _close(session: Session) -> None:
-    """Close a session; one that cannot be closed changes no verdict."""
-    try:
-        session.close()
-    except Exception as error:  # noqa: BLE001  # the engine edge: nothing is read from this session any more
-        _log.error("an engine's session could not be closed: %s", type(error).__name__)
-
-
-def _feed(engine: Engine, feed: Feed) -> Steps[Logits]:
-    (logits,) = yield [feed]
-    with engine_edge():
-        check_logits(logits, len(feed.ids), engine.info)
-    return logits
+        reading.verdicts += _verdicts(info.prompt_labels, logits.query_risk[-1:], logits.query_category[-1:])
 
 
 def _verdicts(labels: LabelSet, risk: FloatArray, category: FloatArray) -> list[Verdict]:
@@ -117,18 +81,6 @@ class _Warm:
     verdicts: list[Verdict]
 
 
-class _Unopened:
-    """Stands where no session is open yet: it holds nothing."""
-
-    length = 0
-
-    def rollback(self, length: int) -> None:
-        """Nothing to forget."""
-
-    def close(self) -> None:
-        """Nothing to free."""
-
-
 class AnswerReader:
     """Reads one answer as it streams: push text, then read verdicts until none are pending.
 
@@ -136,10 +88,29 @@ class AnswerReader:
     """
 
     def __init__(
-        self, engine: Engine, tokenizer: GuardTokenizer, messages: Sequence[Message], too_long: TooLong
+        self,
+        tapes: Tapes,
+        tokenizer: GuardTokenizer,
+        messages: Sequence[Message],
+        too_long: TooLong,
+        *,
+        opening: Sequence[Segment] = EMPTY_THINKING,
+        closing: str = "",
     ) -> None:
-        self._engine, self._tokenizer, self._messages, self._too_long = engine, tokenizer, messages, too_long
-        self._session: Session = _Unopened()
+        """Start before the answer.
+
+        Args:
+            tapes: give the session.
+            tokenizer: of the engine's model.
+            messages: what stands before the answer.
+            too_long: what happens beyond the model's context.
+            opening: what stands between the answer's header and the text, unless reasoning comes first.
+            closing: scaffold right behind the text, encoded with it.
+        """
+        self._tapes, self._tokenizer, self._messages, self._too_long = tapes, tokenizer, messages, too_long
+        self._opening, self._closing = opening, closing
+        self._info = tapes.engine.info
+        self._tape: Tape | None = None
         self._encoder: IncrementalEncoder | None = None
         self._is_thinking = False
         self._part_start = 0
@@ -157,15 +128,14 @@ class AnswerReader:
         All of it, if a sixteenth of the context is left, since an answer that outgrows the rest may slide. Otherwise,
         and where it may not slide, a quarter is left for the answer, and old turns are dropped.
         """
-        size = self._engine.info.max_context
+        size = self._info.max_context
         limits = [size * 15 // 16, size * 3 // 4] if self._too_long is TooLong.SLIDE else [size * 3 // 4]
         for limit in limits:
             fitted = fit_context(self._tokenizer, self._messages, limit)
             if not fitted.n_dropped_turns:
                 break
         self.n_dropped_turns = fitted.n_dropped_turns
-        self._session = _open(self._engine)
-        yield from _feed(self._engine, Feed(self._session, fitted.windows[0]))
+        yield from self._start(fitted.windows[0])
 
     def push(self, delta: str, *, thinking: bool) -> None:
         """Take text of the answer, or of the reasoning before it.
@@ -176,7 +146,7 @@ class AnswerReader:
         if not delta:
             return
         if self._encoder is None:
-            self._begin(BEGIN_THINKING if thinking else EMPTY_THINKING)
+            self._begin(BEGIN_THINKING if thinking else self._opening)
             self._is_thinking = thinking
         elif self._is_thinking and not thinking:
             self._enqueue(self._finish_part(END_THINKING[0].text))
@@ -189,7 +159,7 @@ class AnswerReader:
 
     def end(self) -> None:
         """Make the held-back tail final: no more text comes."""
-        self._enqueue(self._finish_part(END_THINKING[0].text if self._is_thinking else ""))
+        self._enqueue(self._finish_part(END_THINKING[0].text if self._is_thinking else self._closing))
 
     @property
     def has_pending(self) -> bool:
@@ -212,9 +182,9 @@ class AnswerReader:
         Raises:
             ContextOverflow: the answer outgrew the context and may not slide.
         """
-        if self._session.length - len(self._warm.ids) >= self._engine.info.max_context:
+        if not self._room:
             yield from self._slide()
-        room = self._engine.info.max_context - self._session.length + len(self._warm.ids)
+        room = self._room
         batch = [self._queue.popleft() for _ in range(min(READ_CHUNK, room, len(self._queue)))]
         verdicts = yield from self._read_ids([token.id for token, _ in batch])
         self._answer_ids += [token.id for token, _ in batch]
@@ -231,19 +201,23 @@ class AnswerReader:
         if self._queue or not self._encoder or len(self._encoder.provisional) < WARM_FROM:
             return
         ids = list(self._encoder.provisional)
-        if len(ids) > self._engine.info.max_context - self._session.length + len(self._warm.ids):
+        if len(ids) > self._room:
             return
         n_common = common_prefix(ids, self._warm.ids)
         if len(ids) - n_common < WARM_FROM:
             return
         kept = self._warm.verdicts[:n_common]
         self._forget_warm(n_common)
-        logits = yield from _feed(self._engine, Feed(self._session, ids[n_common:]))
+        logits = yield from self._feed(ids[n_common:])
         self._warm = _Warm(ids, kept + self._response_verdicts(logits))
 
-    def close(self) -> None:
-        """Free the session."""
-        _close(self._session)
+    def close(self, *, keep: bool = True) -> None:
+        """Give the session up: to the conversation's next call, or for good if a step may not have ended well."""
+        tape, self._tape = self._tape, None
+        if tape and keep:
+            self._tapes.put_back(tape)
+        elif tape:
+            tape.close()
 
     def _begin(self, scaffold: Sequence[Segment]) -> None:
         """Queue a think block's tokens and start a part behind its last newlines."""
@@ -266,26 +240,44 @@ class AnswerReader:
             self._warm = _Warm(self._warm.ids[n_common:], self._warm.verdicts[n_common:])
             return verdicts
         self._forget_warm(n_common)
-        logits = yield from _feed(self._engine, Feed(self._session, ids[n_common:]))
+        logits = yield from self._feed(ids[n_common:])
         return verdicts + self._response_verdicts(logits)
 
     def _forget_warm(self, n_kept: int) -> None:
         if len(self._warm.ids) > n_kept:
-            with engine_edge():
-                self._session.rollback(self._session.length - len(self._warm.ids) + n_kept)
+            self._open_tape.rollback(self._open_tape.length - len(self._warm.ids) + n_kept)
         self._warm = _Warm([], [])
 
     def _response_verdicts(self, logits: Logits) -> list[Verdict]:
-        return _verdicts(self._engine.info.response_labels, logits.response_risk, logits.response_category)
+        return _verdicts(self._info.response_labels, logits.response_risk, logits.response_category)
 
     def _slide(self) -> Steps[None]:
         """Start over in a fresh session: half the room for the conversation, and the answer's last quarter."""
         if self._too_long is TooLong.STOP:
-            raise ContextOverflow(f"the answer outgrew the model's context of {self._engine.info.max_context} tokens")
-        size = self._engine.info.max_context
-        _close(self._session)
-        self._session, self._warm = _open(self._engine), _Warm([], [])
+            raise ContextOverflow(f"the answer outgrew the model's context of {self._info.max_context} tokens")
+        size = self._info.max_context
+        self.close()
+        self._warm = _Warm([], [])
         fitted = fit_context(self._tokenizer, self._messages, size // 2)
         self.n_dropped_turns = max(self.n_dropped_turns, fitted.n_dropped_turns)
         self.n_windows += 1
-        yield from _feed(self._engine, Feed(self._session, [*fitted.windows[0], *self._answer_ids[-(size // 4) :]]))
+        yield from self._start([*fitted.windows[0], *self._answer_ids[-(size // 4) :]])
+
+    def _start(self, ids: list[int]) -> Steps[None]:
+        """Read ids into a tape; what it holds of them already is not read again."""
+        self._tape = self._tapes.open(ids)
+        yield from self._feed(ids[self._tape.length :])
+
+    def _feed(self, ids: list[int]) -> Steps[Logits]:
+        return (yield from self._open_tape.feed(ids))
+
+    @property
+    def _open_tape(self) -> Tape:
+        if self._tape is None:
+            raise EngineError("no session is open")
+        return self._tape
+
+    @property
+    def _room(self) -> int:
+        """Tokens that still fit behind what was judged."""
+        return self._info.max_context - self._open_tape.length + len(self._warm.ids)

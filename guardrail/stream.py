@@ -8,14 +8,16 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from guardrail.context import Context, applied, explain
-from guardrail.decision import Decision, Direction, Failure, Reason
+from guardrail.actions import Action
+from guardrail.context import Context, explain
+from guardrail.decision import Decision, Failure, Reason
 from guardrail.driving import adrive, drive
 from guardrail.errors import ContextOverflow, EngineError, StreamClosed, StreamError
 from guardrail.gate import Gate
-from guardrail.policy import Action
-from guardrail.reading import AnswerReader, Steps
+from guardrail.reading import AnswerReader
+from guardrail.tape import Steps
 from guardrail.taxonomy import RiskLevel
+from guardrail.tool_rules import Trust
 from guardrail.verdict import TokenVerdict
 
 
@@ -29,15 +31,21 @@ class Stream:
     def __init__(self, context: Context, reader: AnswerReader) -> None:
         self._context = context
         self._reader = reader
-        self._gate = Gate(context.policy)
+        self._gate = Gate(context.policy, context.rules)
         self._decode = getincrementaldecoder("utf-8")("replace").decode
         self._lock = threading.Lock()
         self._spent_s = 0.0
         self._turn_started: float | None = None
         self._text: list[str] = []
         self._verdicts: list[TokenVerdict] = []
+        self._n_deltas = 0
+        self._n_replayed = context.attempt.n_chars if context.attempt else 0
         self._is_open = False
         self._decision: Decision | None = None
+        if context.trust is Trust.TRUSTED:
+            self._gate.open(Reason.RULE)
+        elif context.trust is Trust.ASK:
+            self._gate.mark(Reason.RULE, Action.ASK)
 
     def open(self) -> None:
         """Read the context now instead of with the first delta."""
@@ -96,14 +104,19 @@ class Stream:
 
         Text that is fed after a stop counts as withheld here; the record was written at the stop.
         """
-        gate, decision = self._gate, self._decision or self._decide()
-        withheld = gate.fed_chars - gate.released_chars
-        return replace(decision, released_chars=gate.released_chars, withheld_chars=withheld)
+        n_released = self._gate.released_chars
+        withheld = self._gate.fed_chars - n_released
+        return replace(self._decision or self._decide(), released_chars=n_released, withheld_chars=withheld)
 
     @property
     def is_stopped(self) -> bool:
         """Whether the gate has stopped the answer: stop the LLM too."""
         return self._gate.is_stopped
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the answer has ended: no more text may be fed."""
+        return self._gate.is_finished
 
     @property
     def verdicts(self) -> tuple[TokenVerdict, ...]:
@@ -123,7 +136,7 @@ class Stream:
 
     def _opening(self) -> Steps[None]:
         """Read the context; a failure counts as the stream's."""
-        if self._is_open:
+        if self._is_open or self._gate.is_settled:
             return
         self._is_open = True
         try:
@@ -131,6 +144,8 @@ class Stream:
         except EngineError as error:
             self._fail(error)
             self._settle_if_stopped()
+        for text, thinking in self._context.attempt.parts if self._context.attempt else ():
+            yield from self._taking(text, thinking)
 
     def _feeding(self, delta: str | bytes | bytearray, thinking: bool) -> Steps[str]:
         if self._gate.is_finished:
@@ -142,6 +157,10 @@ class Stream:
         else:
             raise StreamError(f"a delta is text or bytes, not {type(delta).__name__}")
         yield from self._opening()
+        self._n_deltas += bool(text)
+        return (yield from self._taking(text, thinking))
+
+    def _taking(self, text: str, thinking: bool) -> Steps[str]:
         if not self._gate.is_settled:
             self._reader.push(text, thinking=thinking)
             self._text.append(text)
@@ -155,11 +174,17 @@ class Stream:
             except EngineError as error:
                 released.append(self._fail(error))
         self._settle_if_stopped()
-        return "".join(released)
+        return self._unseen("".join(released))
+
+    def _unseen(self, released: str) -> str:
+        """Return what of the latest released text lies behind the text that earlier attempts had released."""
+        start = self._gate.released_chars - len(released)
+        return released[max(0, self._n_replayed - start) :]
 
     def _finishing(self) -> Steps[str]:
         rest = self._decode(b"", True)
-        released = [(yield from self._feeding(rest, False))] if rest and not self._gate.is_finished else []
+        first = (yield from self._feeding(rest, False)) if rest and not self._gate.is_finished else ""
+        released: list[str] = []
         if not self._gate.is_settled and not self._gate.is_finished:
             try:
                 yield from self._opening()
@@ -170,7 +195,7 @@ class Stream:
         released.append(self._gate.finish())
         if self._decision is None:
             self._settle()
-        return "".join(released)
+        return first + self._unseen("".join(released))
 
     def _judging(self, released: list[str]) -> Steps[None]:
         """Read pending tokens until none are left or the gate stops; the rest of the text is then never read."""
@@ -202,25 +227,20 @@ class Stream:
 
     def _settle(self) -> None:
         """Make the decision final, record it, free the session."""
-        self._reader.close()
+        self._reader.close(keep=self._gate.failure is None)
         self._decision = self._decide()
         self._context.record(self._decision, "".join(self._text))
         self._text.clear()
 
     def _decide(self) -> Decision:
-        gate, context = self._gate, self._context
-        would = gate.would_action
+        gate, attempt = self._gate, self._context.attempt
         finding = gate.finding
         decisive = finding.token if finding else max(self._verdicts, key=_non_safe, default=None)
-        return Decision(
-            id=context.new_id(),
-            stream_id=context.stream_id,
-            conversation_id=context.conversation_id,
-            time=context.wall_clock(),
-            direction=Direction.RESPONSE,
-            action=applied(context.policy, would),
-            would_action=would,
-            reason=gate.reason,
+        bound = self._context.max_tokens if gate.is_stopped else None
+        return self._context.decide(
+            gate.would_action,
+            gate.reason,
+            gate.failure,
             risk=finding.risk if finding else RiskLevel.SAFE if self._verdicts else None,
             category=finding.category if finding else None,
             verdict=decisive.verdict if decisive else None,
@@ -233,10 +253,12 @@ class Stream:
             n_windows=self._reader.n_windows,
             n_dropped_turns=self._reader.n_dropped_turns,
             unreadable=(),
-            failure=gate.failure,
-            identity=context.identity,
             latency_ms=self._latency_ms,
             tokens=tuple(self._verdicts),
+            n_deltas=self._n_deltas,
+            saved_tokens=None if bound is None else max(0, bound - self._n_deltas),
+            n_repairs=attempt.n_repairs if attempt else 0,
+            n_repair_tokens=attempt.n_tokens if attempt else 0,
         )
 
     @property

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from guardrail.conversation import ANSWER_HEADER, Message, Role, render, render_prompt
 from guardrail.encoding import GuardTokenizer
+from guardrail.tape import common_prefix
 
 WINDOW_OVERLAP = 4
 """Neighbouring windows of an over-long turn share one part in this many. Our choice."""
@@ -88,11 +89,3 @@ def _windows(tokenizer: GuardTokenizer, message: Message, limit: int) -> list[li
         [*(opening if start else head), *body[start : start + size], *(tail if start == starts[-1] else closing)]
         for start in starts
     ]
-
-
-def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """Return how many ids both begin with."""
-    n = min(len(left), len(right))
-    if left[:n] == right[:n]:  # the common case of a long tail that only grew, at the speed of C
-        return n
-    return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), n)

@@ -12,12 +12,15 @@ ROOT = Path(__file__).resolve().parents[1]
 MAPPED = {"guardrail": "guardrail", "adapters": "guardrail.adapters", "onnx_export": "guardrail.onnx_export"}
 """Folder at the top of the repository to the package it is installed as."""
 
-LEAVES = {"taxonomy", "errors"}
+LEAVES = {"taxonomy", "errors", "actions", "stop_texts"}
 """Everybody may import these; they import the standard library only."""
-RULES = {"verdict", "policy", "policy_file", "decision"}
+RULES = {"verdict", "policy", "policy_file", "tool_rules", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
-MOVING = {"engines.base", "gate", "reading", "driving", "context", "stream", "checking"}
-CORE = RULES | TEXT | MOVING | {"guard", "records.base"}
+MOVING = {"engines.base", "tape", "gate", "reading", "driving", "context", "stream", "checking"}
+AGENTS = {"json_text", "repair", "screening", "tool_calls"}
+FACES = {"judging", "tool_checks"}
+"""Parts of the facade."""
+CORE = RULES | TEXT | MOVING | AGENTS | FACES | {"guard", "records.base"}
 FACADE = CORE | {"records", "testing"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -25,21 +28,31 @@ MAY_IMPORT: dict[str, set[str]] = {
     "taxonomy": set(),
     "errors": set(),
     "verdict": set(),
-    "policy": {"verdict"},
-    "policy_file": {"policy"},
+    "actions": set(),
+    "stop_texts": set(),
+    "tool_rules": set(),
+    "policy": {"verdict", "tool_rules"},
+    "policy_file": {"policy", "tool_rules"},
     "decision": {"verdict", "policy"},
     "conversation": set(),
     "encoding": {"conversation"},
-    "windowing": {"conversation", "encoding"},
+    "json_text": set(),
+    "repair": RULES,
+    "windowing": {"conversation", "encoding", "tape"},
     "gate": {"verdict", "policy", "decision"},
     "engines": {"engines", "verdict", "checkpoint", "checkpoint_config", "exported"},
     "engines.base": {"verdict"},
     "engines.torch": {"engines.base", "verdict", "checkpoint", "checkpoint_config", "network"},
-    "reading": {"engines.base", "verdict", "policy", "windowing"} | TEXT,
-    "driving": {"engines.base", "reading"},
-    "context": RULES | {"engines.base"},
-    "stream": CORE - {"guard", "checking", "records.base"},
-    "checking": CORE - {"guard", "stream", "records.base"},
+    "tape": {"engines.base"},
+    "reading": {"engines.base", "tape", "verdict", "policy", "windowing"} | TEXT,
+    "driving": {"engines.base", "tape"},
+    "context": RULES | {"engines.base", "tape", "repair"},
+    "stream": RULES | TEXT | MOVING - {"checking"},
+    "checking": RULES | TEXT | MOVING - {"stream", "gate"},
+    "screening": RULES | TEXT | MOVING - {"stream", "gate"},
+    "tool_calls": {"conversation", "decision", "json_text", "stream"},
+    "judging": RULES | TEXT | MOVING,
+    "tool_checks": RULES | TEXT | MOVING | AGENTS,
     "guard": CORE - {"guard"},
     "loader": CORE | {"engines", "checkpoint", "checkpoint_config", "exported", "records"},
     "records": {"records", "decision", "policy", "verdict"},

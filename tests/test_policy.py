@@ -102,7 +102,7 @@ MINIMAL = f'name = "mine"\n[prompt]\n{RULES}[response]\n{RULES}'
     ("text", "says"),
     [
         ("nam = 1", "nam: unknown key; valid: custom_categories"),
-        (MINIMAL.replace('"flag"', '"stpo"', 1), "'allow', 'flag' or 'stop'"),
+        (MINIMAL.replace('"flag"', '"stpo"', 1), "'allow', 'flag', 'ask' or 'stop'"),
         (MINIMAL.replace('"stop"', '"allow"', 1), "harder than unsafe"),
         (MINIMAL + "debounce = 0", "response.debounce"),
         (MINIMAL + "debunce = 1", "response.debunce: unknown key; valid: categories"),

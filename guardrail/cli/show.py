@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from guardrail.actions import Action
 from guardrail.decision import Decision, Reason
-from guardrail.policy import Action
 from guardrail.taxonomy import RiskLevel
 from guardrail.verdict import TokenVerdict, Verdict
 

@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable
 
+from guardrail.actions import Action
 from guardrail.cli.exits import exit_of
 from guardrail.cli.options import Flag, GuardOptions
 from guardrail.cli.show import describe, painted, plain_console
 from guardrail.cli.source import pieces
-from guardrail.policy import Action, OnStop
+from guardrail.policy import OnStop
 from guardrail.records import Record
 from guardrail.stream import Stream
 

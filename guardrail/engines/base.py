@@ -29,6 +29,7 @@ class ModelInfo:
         max_context: most tokens one session can hold.
         prompt_labels: meaning of the query heads' outputs.
         response_labels: meaning of the response heads' outputs.
+        kv_bytes_per_token: memory that a session takes for each token it holds; 0 where that is nothing worth counting.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ModelInfo:
     max_context: int
     prompt_labels: LabelSet
     response_labels: LabelSet
+    kv_bytes_per_token: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,7 @@ class OnnxEngine:
         self._info = ModelInfo(
             manifest.name, manifest.sha256, "onnx", manifest.precision, config.max_context,
             prompt_labels=config.prompt_labels, response_labels=config.response_labels,
+            kv_bytes_per_token=sum(4 * n_heads * size for n_heads, size in self.cache_shapes.values()),
         )  # fmt: skip
         risks, categories = len(config.prompt_labels.risks), len(config.prompt_labels.categories)
         self._widths = {"query_risk": risks, "query_category": categories}

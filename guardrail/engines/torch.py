@@ -66,6 +66,7 @@ class TorchEngine:
         self._info = ModelInfo(
             name, sha256 or _hash(network), "torch", "fp32", self.config.max_context,
             prompt_labels=self.config.prompt_labels, response_labels=self.config.response_labels,
+            kv_bytes_per_token=8 * self.config.n_layers * self.config.n_kv_heads * self.config.head_dim,
         )  # fmt: skip
 
     @classmethod

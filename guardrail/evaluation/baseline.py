@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError, MissingExtra
 from guardrail.evaluation.judges import Judgement, judge_verdict
-from guardrail.evaluation.rows import Row
+from guardrail.evaluation.rows import TARGETS, Row
 from guardrail.policy import Policy
 from guardrail.taxonomy import LabelSet, RiskLevel
 from guardrail.verdict import Verdict
@@ -211,7 +211,7 @@ def fit_baseline(
     settings = settings or TfidfSettings()
     texts = [LabelledText(row.target, row.judged_text, row.risk, weight) for row, weight in rows]
     key = _key(texts, settings)
-    classifiers = {target: _classifier(target, texts, settings, cache / key) for target in Direction}
+    classifiers = {target: _classifier(target, texts, settings, cache / key) for target in TARGETS}
     identity = {"model": "tfidf", "model_sha256": key, "rows": str(len(texts)), "sklearn": version("scikit-learn")}
     return TfidfJudge(classifiers[Direction.PROMPT], classifiers[Direction.RESPONSE], policy, identity)
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from guardrail.actions import Action
 from guardrail.decision import Direction
 from guardrail.evaluation.rows import Row
 from guardrail.gate import Finding, Gate
 from guardrail.guard import Guard
-from guardrail.policy import Action, Policy, Reading, Rules
+from guardrail.policy import Policy, Reading, Rules
 from guardrail.taxonomy import RiskLevel
 from guardrail.verdict import TokenVerdict, Verdict
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from guardrail.actions import Action
 from guardrail.decision import Direction
 from guardrail.evaluation.judges import Judgement
 from guardrail.evaluation.latency import Latency, detection_latency
 from guardrail.evaluation.metrics import Estimate, Scores, auc, rate, scores
-from guardrail.evaluation.rows import Row
+from guardrail.evaluation.rows import TARGETS, Row
 from guardrail.evaluation.runner import Run
-from guardrail.policy import Action
 from guardrail.taxonomy import RiskLevel
 
 Judged = tuple[Row, Judgement]
@@ -116,7 +116,7 @@ class Section:
 def sections(run: Run) -> dict[Direction, Section]:
     """Return the figures of a run, one section for each direction that has rows."""
     pairs = list(zip(run.rows, run.judgements, strict=True))
-    by_target = {target: [pair for pair in pairs if pair[0].target is target] for target in Direction}
+    by_target = {target: [pair for pair in pairs if pair[0].target is target] for target in TARGETS}
     return {target: section(judged) for target, judged in by_target.items() if judged}
 
 

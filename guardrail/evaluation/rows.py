@@ -18,6 +18,9 @@ from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.taxonomy import RiskLevel, category_name
 
+TARGETS = (Direction.PROMPT, Direction.RESPONSE)
+"""What a row can ask to be judged."""
+
 USER_TURN = " (user turn)"
 """Marks the source of a prompt that was taken from a response row."""
 

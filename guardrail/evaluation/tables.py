@@ -7,11 +7,12 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from guardrail.actions import Action
 from guardrail.decision import Direction
 from guardrail.evaluation.metrics import Estimate, rate
 from guardrail.evaluation.report import CategoryFigures, Figures, Section, sections
+from guardrail.evaluation.rows import TARGETS
 from guardrail.evaluation.runner import Run
-from guardrail.policy import Action
 from guardrail.taxonomy import RiskLevel
 
 Sections = dict[Direction, Section]
@@ -55,7 +56,7 @@ class Report:
         """Yield all tables, prompts first."""
         if self.ordinary:
             yield self._ordinary()
-        for direction in Direction:
+        for direction in TARGETS:
             judged = {r.judge: s[direction] for r, s in zip(self.runs, self.found, strict=True) if direction in s}
             if judged:
                 yield from _tables(direction.value.capitalize(), judged)

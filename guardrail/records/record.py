@@ -5,8 +5,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from guardrail.actions import Action
 from guardrail.decision import Decision, Direction, Reason
-from guardrail.policy import Action
 from guardrail.taxonomy import RiskLevel
 from guardrail.verdict import TokenVerdict
 
@@ -75,6 +75,11 @@ class Record(_Part):
     policy_sha256: str
     latency_ms: float
     failure: FailureRecord | None
+    tool: str | None = Field(None, description="name of the tool that is called or answered")
+    n_deltas: int = Field(0, description="pieces in which the LLM's text came")
+    saved_tokens: int | None = Field(None, description="at most so many tokens a stopped LLM would still have made")
+    n_repairs: int = Field(0, description="earlier attempts at this answer that were stopped")
+    n_repair_tokens: int = Field(0, description="tokens of those attempts, judged and never passed on")
     tokens: list[TokenRecord] | None = Field(None, description="all token verdicts, if asked for")
     text: str | None = Field(None, description="the judged text, if asked for")
 
@@ -108,7 +113,7 @@ class Record(_Part):
 _SAME_NAMES = (
     "id", "stream_id", "conversation_id", "direction", "action", "would_action", "reason", "risk", "category",
     "stop_offset", "released_chars", "withheld_chars", "leaked_chars", "unjudged_chars", "n_tokens", "n_windows",
-    "n_dropped_turns", "latency_ms",
+    "n_dropped_turns", "latency_ms", "tool", "n_deltas", "saved_tokens", "n_repairs", "n_repair_tokens",
 )  # fmt: skip
 """Fields that a record takes over from its decision under the same name."""
 

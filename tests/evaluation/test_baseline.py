@@ -8,7 +8,7 @@ from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.evaluation.baseline import TfidfSettings, fit_baseline
-from guardrail.evaluation.rows import Row
+from guardrail.evaluation.rows import TARGETS, Row
 from guardrail.policy_file import load_policy
 from guardrail.taxonomy import RiskLevel
 
@@ -24,7 +24,7 @@ def row(text: str, risk: RiskLevel, target: Direction) -> Row:
 
 ROWS = [
     (row(f"{word} number {i}", risk, target), 1)
-    for target in Direction
+    for target in TARGETS
     for word, risk in (("flowers", RiskLevel.SAFE), ("murder", RiskLevel.UNSAFE))
     for i in range(8)
 ]
@@ -36,7 +36,7 @@ def test_it_learns_words_and_reads_them_back_from_the_cache(tmp_path: Path) -> N
     kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
     again = fit_baseline(ROWS, load_policy("balanced"), tmp_path, SETTINGS)
     assert kept == {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
-    asked = [row("murder", RiskLevel.UNSAFE, t) for t in Direction] + [row("flowers", RiskLevel.SAFE, Direction.PROMPT)]
+    asked = [row("murder", RiskLevel.UNSAFE, t) for t in TARGETS] + [row("flowers", RiskLevel.SAFE, Direction.PROMPT)]
     levels = [j.level for j in learned.judge(asked)]
     assert levels == [RiskLevel.UNSAFE, RiskLevel.UNSAFE, RiskLevel.SAFE]
     assert learned.judge(asked) == again.judge(asked)

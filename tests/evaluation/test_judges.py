@@ -10,7 +10,7 @@ from guardrail.encoding import GuardTokenizer
 from guardrail.evaluation.judges import GuardJudge, Judgement, judge_tokens, response_score
 from guardrail.evaluation.latency import detection_latency
 from guardrail.evaluation.report import sections
-from guardrail.evaluation.rows import Row
+from guardrail.evaluation.rows import TARGETS, Row
 from guardrail.evaluation.runner import run
 from guardrail.evaluation.tables import Report, to_markdown
 from guardrail.guard import Guard
@@ -39,7 +39,7 @@ def judge(tokenizer: GuardTokenizer) -> GuardJudge:
 def test_levels_are_read_by_the_rules(judge: GuardJudge) -> None:
     """Unsafe where the loose reading acts, Controversial where only the strict one does."""
     texts = [("fine", RiskLevel.SAFE), ("bad ☠ bad", RiskLevel.UNSAFE), ("so ⚠ so", RiskLevel.CONTROVERSIAL)]
-    for target in Direction:
+    for target in TARGETS:
         rows = [row(text + " and so on", risk, target=target) for text, risk in texts]
         assert [j.level for j in judge.judge(rows)] == [risk for _, risk in texts]
 

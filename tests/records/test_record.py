@@ -66,7 +66,8 @@ def assert_holds(record: dict[str, Any], guard: Guard, **expected: Any) -> None:
         "schema_version": 1, "model": info.name, "model_sha256": info.sha256, "engine": info.engine,
         "precision": info.precision, "policy": policy.name, "policy_sha256": policy.sha256, "conversation_id": None,
         "leaked_chars": 0, "unjudged_chars": 0, "n_windows": 1, "n_dropped_turns": 0, "unreadable": [],
-        "failure": None, "tokens": None, "text": None,
+        "failure": None, "tokens": None, "text": None, "tool": None, "saved_tokens": None,
+        "n_deltas": int(rest["direction"] == "response"), "n_repairs": 0, "n_repair_tokens": 0,
     }  # fmt: skip
     assert rest == {**always, **expected}
 
@@ -180,7 +181,7 @@ def test_a_failure_in_the_middle_of_an_answer(recorded: Recorded) -> None:
         recorded.last(), guard, direction="response", action="stop", would_action="stop", reason="failure",
         risk="Safe", category=None, risk_probabilities=about(SAFE), category_probabilities=categories(RESPONSE_LABELS),
         stop_offset=len(released), released_chars=len(released), withheld_chars=len(text) - len(released),
-        n_tokens=recorded.last()["n_tokens"],
+        n_tokens=recorded.last()["n_tokens"], n_deltas=2,
         failure={"kind": "EngineError", "message": "the engine raised RuntimeError"},
     )  # fmt: skip
 

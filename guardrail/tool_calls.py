@@ -1,0 +1,109 @@
+"""One tool call under moderation: its name, then its arguments as they stream; nothing of it leaves before the end."""
+
+from types import TracebackType
+from typing import Self
+
+from guardrail.conversation import (
+    BEGIN_THINKING,
+    BEGIN_TOOL_CALL,
+    EMPTY_THINKING,
+    END_THINKING,
+    END_TOOL_CALL,
+    Message,
+    Role,
+    Segment,
+    render_tool_call,
+)
+from guardrail.decision import Decision
+from guardrail.json_text import JsonUnescaper
+from guardrail.stream import Stream
+
+
+class ToolCallStream:
+    """One tool call. One caller at a time; different calls are independent. A context manager: leaving it without
+    `finish()` records the call as abandoned.
+
+    The guard reads the call in the form that it was trained on, with the JSON escapes of the arguments undone; offsets
+    of its decision count characters of that reading.
+    """
+
+    def __init__(self, stream: Stream, name: str) -> None:
+        self._stream = stream
+        self._unescaper = JsonUnescaper()
+        self._head = f'{{"name": "{name}", "arguments": '
+
+    def feed(self, arguments: str) -> None:
+        """Take the next piece of the arguments' JSON text, cut anywhere.
+
+        Raises:
+            StreamClosed: the call was finished.
+            StreamError: another caller is inside, or the piece is no text.
+        """
+        self._stream.feed(self._next(arguments))
+
+    async def afeed(self, arguments: str) -> None:
+        """As `feed`, without blocking the event loop."""
+        await self._stream.afeed(self._next(arguments))
+
+    def finish(self) -> Decision:
+        """End the call; return the decision. Only now may the call go on, if the decision says so."""
+        if not self._stream.is_finished:
+            self._stream.feed(self._rest())
+            self._stream.finish()
+        return self._stream.decision
+
+    async def afinish(self) -> Decision:
+        """As `finish`, without blocking the event loop."""
+        if not self._stream.is_finished:
+            await self._stream.afeed(self._rest())
+            await self._stream.afinish()
+        return self._stream.decision
+
+    def close(self) -> None:
+        """Free the session; a call that was neither finished nor stopped is recorded as abandoned."""
+        self._stream.close()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the call is stopped already: the LLM need not go on."""
+        return self._stream.is_stopped
+
+    @property
+    def decision(self) -> Decision:
+        """The decision; before `finish`, what it would be if the call ended here (not recorded)."""
+        return self._stream.decision
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _next(self, arguments: str) -> str:
+        head, self._head = self._head, ""
+        return head + self._unescaper.feed(arguments)
+
+    def _rest(self) -> str:
+        return self._next("") + self._unescaper.finish() + "}"
+
+
+def call_opening(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], list[Segment]]:
+    """Return the messages before the assistant's turn under way, and that turn's rendering up to its next call.
+
+    The turn is the last message, if that is the assistant's: its reasoning, text and earlier calls are context.
+    """
+    if not messages or messages[-1].role is not Role.ASSISTANT:
+        return messages, [*EMPTY_THINKING, *BEGIN_TOOL_CALL]
+    turn = messages[-1]
+    opening = list(EMPTY_THINKING)
+    if turn.reasoning:
+        opening = [*BEGIN_THINKING, Segment(turn.reasoning.strip("\n"), "content"), *END_THINKING]
+    opening.append(Segment(turn.content.lstrip("\n"), "content"))
+    newline = Segment("\n", "scaffold")
+    for i, call in enumerate(turn.tool_calls):
+        opening += [*([newline] if i or turn.content else []), *render_tool_call(call)]
+    return messages[:-1], [*opening, *([newline] if turn.content or turn.tool_calls else []), *BEGIN_TOOL_CALL]
+
+
+CALL_CLOSING = END_TOOL_CALL[0].text
+"""Scaffold that is encoded with the end of a call."""
