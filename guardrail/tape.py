@@ -109,9 +109,12 @@ class KeptTapes:
             return best
 
     def keep(self, conversation_id: str, tape: Tape) -> None:
-        """Keep a tape for the conversation's next call, as far as there is room."""
-        dropped = []
+        """Keep a tape for the conversation's next call, as far as there is room; it replaces those that it contains."""
         with self._lock:
+            own = [one for one, owner in self._tapes.items() if owner == conversation_id]
+            dropped = [one for one in own if common_prefix(one.ids, tape.ids) == one.length]
+            for one in dropped:
+                self._forget(one)
             self._tapes[tape] = conversation_id
             self._n_tokens += tape.length
             while self._n_tokens * self._bytes_per_token > self._max_bytes or len(self._tapes) > _MOST_TAPES:

@@ -172,3 +172,36 @@ def test_a_missing_policy_names_the_ready_ones() -> None:
     """A typo in a ready policy's name is answered with the list."""
     with pytest.raises(PolicyError, match="strict, balanced, loose, shadow"):
         load_policy("balancd")
+
+
+def test_a_policy_file_has_rules_for_tools() -> None:
+    """Trusted, read, always ask, by name or pattern; the default for the rest; the first that fits counts."""
+    policy = parse_policy(
+        'max_repairs = 5\non_stop = "repair"\n'
+        + MINIMAL
+        + '[tools]\ncontroversial = "ask"\non_result = "extract"\n[tools.default]\ncall = "ask"\n'
+        + '[tools.names."mcp_*"]\ncall = "trusted"\nresult = "trusted"\n[tools.names.mcp_x]\ncall = "ask"\n'
+        + '[messages.tool_call]\nen = "No."\n'
+    )
+    assert (policy.max_repairs, policy.tools.on_result, policy.call_message("PII")) == (5, "extract", "No.")
+    assert policy.call_rules().controversial is Action.ASK
+    assert policy.response.controversial is Action.FLAG
+    rules = [policy.tools.rule(name) for name in ("mcp_x", "shell")]
+    assert [(rule.call, rule.result) for rule in rules] == [("trusted", "trusted"), ("ask", "read")]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[tools]\ncall = "read"', "tools.call: unknown key; valid: controversial, default, names, on_result"),
+        ('[tools.default]\nresult = "ask"', "valid: trusted, read"),
+        ('[tools.names.x]\ncalls = "read"', "tools.names.x.calls: unknown key; valid: call, result"),
+        ('[tools]\ncontroversial = "flagg"', "tools.controversial"),
+        ('[tools]\n[response.categories.PII]\nunsafe = "ask"', "only tool calls can wait"),
+    ],
+)
+def test_bad_rules_for_tools_are_refused(text: str, says: str) -> None:
+    """The error names the key and the valid values."""
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(MINIMAL + text)
+    assert says in str(caught.value)
