@@ -12,7 +12,13 @@ from pydantic_ai.models import Model
 from pydantic_ai.tools import AgentDepsT
 
 from guardrail.adapters.pydantic_ai.exchange import REFUSED, record_of
-from guardrail.adapters.pydantic_ai.messages import read_result, read_turn_of, to_call, to_guard_messages
+from guardrail.adapters.pydantic_ai.messages import (
+    instructions_of,
+    read_result,
+    read_turn_of,
+    to_call,
+    to_guard_messages,
+)
 from guardrail.adapters.pydantic_ai.model import GuardedModel
 from guardrail.decision import Decision
 from guardrail.guard import Guard
@@ -50,7 +56,7 @@ class GuardCapability(AbstractCapability[AgentDepsT]):
         tool_def: ToolDefinition,
         args: str | dict[str, Any],
     ) -> str | dict[str, Any]:
-        if isinstance(call.args, dict) and (message := call.args.get(REFUSED)):
+        if message := call.args_as_dict().get(REFUSED):
             raise ToolFailed(str(message))
         return args
 
@@ -90,6 +96,9 @@ class GuardCapability(AbstractCapability[AgentDepsT]):
     async def _screen(self, ctx: RunContext[AgentDepsT], call: ToolCallPart, text: str) -> str | None:
         """Return what stands for a stopped result; None when it may pass as it is."""
         screened = await self.guard.ascreen_tool_result(
-            to_guard_messages(ctx.messages, ()), text, tool=call.tool_name, conversation_id=ctx.conversation_id
+            to_guard_messages(ctx.messages, instructions_of(ctx.messages)),
+            text,
+            tool=call.tool_name,
+            conversation_id=ctx.conversation_id,
         )
         return screened.text if screened.decision.stopped else None

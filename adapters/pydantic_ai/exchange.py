@@ -20,7 +20,13 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
-from guardrail.adapters.pydantic_ai.messages import read_request, read_response, to_call, to_guard_messages
+from guardrail.adapters.pydantic_ai.messages import (
+    instructions_of,
+    read_request,
+    read_response,
+    to_call,
+    to_guard_messages,
+)
 from guardrail.conversation import Message
 from guardrail.decision import Decision
 from guardrail.errors import ContentStopped
@@ -73,7 +79,7 @@ class Exchange:
         tools = [tool.name for tool in parameters.function_tools if tool.kind in ("function", "unapproved")]
         return cls(
             guard,
-            tuple(to_guard_messages(earlier, parameters.instruction_parts or ())),
+            tuple(to_guard_messages(earlier, instructions_of(messages))),
             tuple(newest.parts),
             next(ids, None) or uuid.uuid4().hex,
             (settings or {}).get("max_tokens"),

@@ -7,7 +7,6 @@ from pydantic_ai.messages import (
     BaseToolCallPart,
     BaseToolReturnPart,
     CachePoint,
-    InstructionPart,
     ModelMessage,
     ModelRequest,
     ModelRequestPart,
@@ -28,12 +27,18 @@ from pydantic_ai.messages import (
 from guardrail.conversation import Message, Role, ToolCall
 
 
-def to_guard_messages(messages: Sequence[ModelMessage], instructions: Sequence[InstructionPart]) -> list[Message]:
+def to_guard_messages(messages: Sequence[ModelMessage], instructions: str | None) -> list[Message]:
     """Return a history as the guard's messages, the instructions in front."""
-    found = [Message(Role.SYSTEM, "\n\n".join(part.content for part in instructions))] if instructions else []
+    found = [Message(Role.SYSTEM, instructions)] if instructions else []
     for message in messages:
         found += read_request(message.parts) if isinstance(message, ModelRequest) else [read_response(message.parts)]
     return found
+
+
+def instructions_of(messages: Sequence[ModelMessage]) -> str | None:
+    """Return the newest instructions: each request carries those of its step, and the LLM reads the last."""
+    stated = (message.instructions for message in reversed(messages) if isinstance(message, ModelRequest))
+    return next(filter(None, stated), None)
 
 
 def read_request(parts: Sequence[ModelRequestPart]) -> list[Message]:
@@ -58,8 +63,8 @@ def read_turn_of(call_id: str, messages: Sequence[ModelMessage]) -> list[Message
             if call_id in ids:
                 turn = read_response(message.parts)
                 turn = replace(turn, tool_calls=turn.tool_calls[: ids.index(call_id)])
-                return [*to_guard_messages(messages[:i], ()), turn]
-    return to_guard_messages(messages, ())
+                return [*to_guard_messages(messages[:i], instructions_of(messages)), turn]
+    return to_guard_messages(messages, instructions_of(messages))
 
 
 def read_user(content: str | Sequence[UserContent]) -> Message:

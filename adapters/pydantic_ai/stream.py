@@ -36,7 +36,6 @@ Events = Iterator[ModelResponseStreamEvent]
 Ask = Callable[[list[ModelMessage]], AbstractAsyncContextManager[StreamedResponse]]
 """Asks the LLM, with further messages behind the history."""
 
-
 _Source = TextPart | TextPartDelta | ThinkingPart | ThinkingPartDelta
 
 
@@ -149,13 +148,14 @@ class GuardedStream(StreamedResponse):
     async def _judge_calls(self) -> tuple[list[ModelResponsePart], Decision | None]:
         """Return the answer's parts with its calls as they may leave, or the decision on the call that ends it."""
         parts: list[ModelResponsePart] = []
-        said = self._parts_manager.get_parts()
+        before = self._parts_manager.get_parts()  # all text, earlier attempts' too
         for part in self._inner.get().parts:
             if isinstance(part, ToolCallPart | NativeToolCallPart):
-                call, decision = await self._exchange.ajudge_call([*said, *parts], part)
+                call, decision = await self._exchange.ajudge_call(before, part)
                 if self._exchange.is_ended_by(part, decision):
                     return [], decision
                 parts.append(call)
+                before.append(call)
             else:
                 parts.append(part)
         return parts, None
