@@ -18,11 +18,13 @@ class Attempt:
         parts: released text so far, oldest first, each with whether it is reasoning.
         n_repairs: attempts that were stopped.
         n_tokens: tokens of those attempts that were judged and never passed on.
+        category: of the latest stop, for the instruction.
     """
 
     parts: tuple[tuple[str, bool], ...]
     n_repairs: int
     n_tokens: int
+    category: str | None = None
 
     @property
     def answer(self) -> str:
@@ -53,4 +55,4 @@ def next_attempt(
     if policy.on_stop is not OnStop.REPAIR or not is_repairable or n_repairs >= policy.max_repairs:
         return None
     n_withheld = sum(token.end > decision.released_chars for token in decision.tokens)
-    return Attempt(tuple(parts), n_repairs + 1, n_tokens + n_withheld)
+    return Attempt(tuple(parts), n_repairs + 1, n_tokens + n_withheld, decision.category)

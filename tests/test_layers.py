@@ -111,7 +111,7 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "adapters.langchain.middleware": {"langchain_core", "langchain", "langgraph"},
     "adapters.litellm": {"litellm", "fastapi", "pydantic"},
     "adapters.mcp": {"mcp", "anyio", "pydantic"},
-    "adapters.openai_agents": {"agents"},
+    "adapters.openai_agents": {"agents", "openai"},
     "adapters.pydantic_ai": {"pydantic_ai"},
     "onnx_export": {"onnx", "numpy", "safetensors", "pydantic", "tokenizers", "rich", "ml_dtypes"},
     "onnx_export.verify": {"onnx", "numpy", "torch", "onnxruntime", "rich", "tokenizers"},

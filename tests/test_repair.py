@@ -86,7 +86,9 @@ def test_only_a_verdict_on_an_answer_is_repaired(tokenizer: GuardTokenizer) -> N
     prompt = guard.check_prompt("a ☠ b c")
     assert prompt.direction is Direction.PROMPT
     assert [next_attempt(REPAIRING, d, None, ()) for d in (failed, prompt)] == [None, None]
-    assert next_attempt(REPAIRING, stopped, None, ()) == Attempt((), 1, sum(t.end > 2 for t in stopped.tokens))
+    assert next_attempt(REPAIRING, stopped, None, ()) == Attempt(
+        (), 1, sum(t.end > 2 for t in stopped.tokens), "Violent"
+    )
     assert next_attempt(Policy(), stopped, None, ()) is None
 
 

@@ -21,6 +21,10 @@ def trace(decision: Decision) -> None:
 
 
 def run_id() -> str | None:
-    """Return the id of the run's trace, which its requests and tools share; None where nothing is traced."""
+    """Return the id that a run's requests and tools share: its group's, with which the SDK links the runs of one
+    conversation, else its trace's; None where nothing is traced.
+    """
     current = get_current_trace()
-    return current.trace_id if current and current.trace_id != "no-op" else None
+    if not current or current.trace_id == "no-op":
+        return None
+    return getattr(current, "group_id", None) or current.trace_id
