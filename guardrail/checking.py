@@ -1,6 +1,7 @@
 """Prompt checks: the verdicts on the judged turns, the system prompt where the policy asks, and one decision."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from guardrail.actions import Action
 from guardrail.context import Context, applied, explain
@@ -8,6 +9,7 @@ from guardrail.conversation import Message, Role, judged_prompts
 from guardrail.decision import Decision, Failure, Reason
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import EngineError
+from guardrail.json_text import undo_unicode
 from guardrail.policy import Rules
 from guardrail.reading import PromptReading, read_prompt
 from guardrail.tape import Steps, Tapes
@@ -32,16 +34,18 @@ def checking_prompt(context: Context, tokenizer: GuardTokenizer, messages: Seque
     return (yield from _checking(context, tokenizer, conversations, judged))
 
 
-def checking_text(
-    context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message], text: str
+def checking_result(
+    context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message], result: Message
 ) -> Steps[Decision]:
-    """Judge a tool result or document that follows these messages, beside none of its neighbours; decide and record."""
+    """Judge a tool result or document that follows these messages, beside none of its neighbours; decide and record.
+
+    It is read with its unicode escapes undone: results are JSON more often than not, written in ASCII.
+    """
     before = list(messages)
     while before and before[-1].role is Role.TOOL:
         before.pop()
-    result = Message(Role.TOOL, text)
-    read = [] if context.trust is Trust.TRUSTED else [(*before, result)]
-    return (yield from _checking(context, tokenizer, read, [result]))
+    read = (*before, replace(result, content=undo_unicode(result.content)))
+    return (yield from _checking(context, tokenizer, [] if context.trust is Trust.TRUSTED else [read], [result]))
 
 
 def _checking(

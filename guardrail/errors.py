@@ -95,7 +95,6 @@ class ContentStopped(Exception):
     """
 
     def __init__(self, decision: "Decision") -> None:
-        super().__init__(
-            f"{decision.direction} stopped: {decision.risk or 'failure'} {decision.category or ''}".rstrip()
-        )
+        what = f"stopped: {decision.risk or 'failure'} {decision.category or ''}".rstrip()
+        super().__init__(f"{decision.direction} {'needs a person' if decision.asks else what}")
         self.decision = decision

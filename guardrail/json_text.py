@@ -47,3 +47,10 @@ def _undo(match: re.Match[str]) -> str:
         units = bytes.fromhex(escape[1:].replace("\\u", ""))
         return units.decode("utf-16-be", "surrogatepass")
     return _SHORT.get(escape, escape if escape in '"\\/' else match.group())
+
+
+def undo_unicode(text: str) -> str:
+    r"""Return a text with its unicode escapes undone and all other backslashes as they stand."""
+    if "\\u" not in text:
+        return text
+    return _ESCAPE.sub(lambda match: _undo(match) if match.group().startswith("\\u") else match.group(), text)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from guardrail.checking import checking_text
+from guardrail.checking import checking_result
 from guardrail.context import Context
-from guardrail.conversation import Message
+from guardrail.conversation import Message, Role
 from guardrail.decision import Decision, Reason
 from guardrail.encoding import GuardTokenizer
 from guardrail.tape import Steps
@@ -31,18 +31,20 @@ class Screened:
     decision: Decision
 
 
-def screening(context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message], text: str) -> Steps[Screened]:
+def screening(
+    context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message], result: Message
+) -> Steps[Screened]:
     """Judge a tool result, decide and record; if it is stopped, return what stands in its place."""
-    decision = yield from checking_text(context, tokenizer, messages, text)
+    decision = yield from checking_result(context, tokenizer, messages, result)
     if not decision.stopped:
-        return Screened(text, decision)
+        return Screened(result.content, decision)
     withheld = Screened(context.policy.result_message(decision.category), decision)
     if context.policy.tools.on_result is not OnResult.EXTRACT or decision.reason is not Reason.VERDICT:
         return withheld
-    extract = yield from _extracting(context, tokenizer, messages, passages(text))
+    extract = yield from _extracting(context, tokenizer, messages, passages(result.content))
     if extract is None:
         return withheld
-    whole = yield from checking_text(_again(context), tokenizer, messages, extract)
+    whole = yield from checking_result(_again(context), tokenizer, messages, Message(Role.TOOL, extract))
     return withheld if whole.stopped else Screened(extract, decision)
 
 
@@ -60,8 +62,9 @@ def _extracting(
     kept: list[str] = []
     silent = replace(_again(context), record=lambda *_: None)
     for part in parts:
-        decision = (yield from checking_text(silent, tokenizer, messages, part)) if part.strip() else None
-        if decision is None or not decision.stopped:
+        if part.strip():
+            decision = yield from checking_result(silent, tokenizer, messages, Message(Role.TOOL, part))
+        if not part.strip() or not decision.stopped:
             kept.append(part)
         elif not kept or kept[-1] != WITHHELD + "\n":
             kept.append(WITHHELD + "\n")

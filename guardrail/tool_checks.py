@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from guardrail.checking import checking_text
+from guardrail.checking import checking_result
 from guardrail.context import Context
-from guardrail.conversation import Conversation, ToolCall, to_messages
+from guardrail.conversation import Conversation, Message, Role, ToolCall, to_messages
 from guardrail.decision import Decision, Direction
 from guardrail.driving import adrive, drive
 from guardrail.encoding import GuardTokenizer
@@ -69,7 +69,13 @@ class ToolChecks:
         return ToolCallStream(stream, name)
 
     def check_tool_result(
-        self, conversation: Conversation, text: str, *, tool: str, conversation_id: str | None = None
+        self,
+        conversation: Conversation,
+        text: str,
+        *,
+        tool: str,
+        conversation_id: str | None = None,
+        unreadable: Sequence[str] = (),
     ) -> Decision:
         """Judge what a tool brought back, decide and record.
 
@@ -78,64 +84,108 @@ class ToolChecks:
             text: the result.
             tool: the tool's name, for its rule and the record.
             conversation_id: as elsewhere.
+            unreadable: kinds of parts beside the text that cannot be read, such as "image": the policy says what then.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        return drive(self.engine, self._checking(Direction.TOOL_RESULT, conversation, text, tool, conversation_id))
+        context = self._context(conversation_id, Direction.TOOL_RESULT, tool=tool)
+        return drive(self.engine, self._checking(context, conversation, text, unreadable))
 
     async def acheck_tool_result(
-        self, conversation: Conversation, text: str, *, tool: str, conversation_id: str | None = None
+        self,
+        conversation: Conversation,
+        text: str,
+        *,
+        tool: str,
+        conversation_id: str | None = None,
+        unreadable: Sequence[str] = (),
     ) -> Decision:
         """As `check_tool_result`, without blocking the event loop."""
-        steps = self._checking(Direction.TOOL_RESULT, conversation, text, tool, conversation_id)
-        return await adrive(self.engine, steps)
+        context = self._context(conversation_id, Direction.TOOL_RESULT, tool=tool)
+        return await adrive(self.engine, self._checking(context, conversation, text, unreadable))
 
     def screen_tool_result(
-        self, conversation: Conversation, text: str, *, tool: str, conversation_id: str | None = None
+        self,
+        conversation: Conversation,
+        text: str,
+        *,
+        tool: str,
+        conversation_id: str | None = None,
+        unreadable: Sequence[str] = (),
     ) -> Screened:
         """As `check_tool_result`; also return what the LLM may see: the result, an extract, or a message.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        return drive(self.engine, self._screening(conversation, text, tool, conversation_id))
+        context = self._context(conversation_id, Direction.TOOL_RESULT, tool=tool)
+        return drive(self.engine, self._screening(context, conversation, text, unreadable))
 
     async def ascreen_tool_result(
-        self, conversation: Conversation, text: str, *, tool: str, conversation_id: str | None = None
+        self,
+        conversation: Conversation,
+        text: str,
+        *,
+        tool: str,
+        conversation_id: str | None = None,
+        unreadable: Sequence[str] = (),
     ) -> Screened:
         """As `screen_tool_result`, without blocking the event loop."""
-        return await adrive(self.engine, self._screening(conversation, text, tool, conversation_id))
+        context = self._context(conversation_id, Direction.TOOL_RESULT, tool=tool)
+        return await adrive(self.engine, self._screening(context, conversation, text, unreadable))
 
     def check_documents(
-        self, documents: Sequence[str], conversation: Conversation = (), *, conversation_id: str | None = None
+        self,
+        documents: Sequence[str],
+        conversation: Conversation = (),
+        *,
+        tool: str | None = None,
+        conversation_id: str | None = None,
     ) -> tuple[Decision, ...]:
         """Judge retrieved documents, each by itself as a tool result is; decide and record.
+
+        Args:
+            documents: texts.
+            conversation: what stands before.
+            tool: what they come from or describe, for the record.
+            conversation_id: as elsewhere.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        checks = [self._checking(Direction.DOCUMENT, conversation, one, None, conversation_id) for one in documents]
+        checks = self._checking_all(documents, conversation, tool, conversation_id)
         return tuple(drive(self.engine, steps) for steps in checks)
 
     async def acheck_documents(
-        self, documents: Sequence[str], conversation: Conversation = (), *, conversation_id: str | None = None
+        self,
+        documents: Sequence[str],
+        conversation: Conversation = (),
+        *,
+        tool: str | None = None,
+        conversation_id: str | None = None,
     ) -> tuple[Decision, ...]:
         """As `check_documents`, without blocking the event loop."""
-        checks = [self._checking(Direction.DOCUMENT, conversation, one, None, conversation_id) for one in documents]
+        checks = self._checking_all(documents, conversation, tool, conversation_id)
         return tuple([await adrive(self.engine, steps) for steps in checks])
 
+    def _checking_all(
+        self, documents: Sequence[str], conversation: Conversation, tool: str | None, conversation_id: str | None
+    ) -> list[Steps[Decision]]:
+        contexts = [self._context(conversation_id, Direction.DOCUMENT, tool=tool) for _ in documents]
+        return [self._checking(one, conversation, text, ()) for one, text in zip(contexts, documents, strict=True)]
+
     def _checking(
-        self, direction: Direction, conversation: Conversation, text: str, tool: str | None, conversation_id: str | None
+        self, context: Context, conversation: Conversation, text: str, unreadable: Sequence[str]
     ) -> Steps[Decision]:
-        context = self._context(conversation_id, direction, tool=tool)
-        return checking_text(context, self._tokenizer, to_messages(conversation), text)
+        result = Message(Role.TOOL, text, unreadable=tuple(unreadable))
+        return checking_result(context, self._tokenizer, to_messages(conversation), result)
 
     def _screening(
-        self, conversation: Conversation, text: str, tool: str, conversation_id: str | None
+        self, context: Context, conversation: Conversation, text: str, unreadable: Sequence[str]
     ) -> Steps[Screened]:
-        context = self._context(conversation_id, Direction.TOOL_RESULT, tool=tool)
-        return screening(context, self._tokenizer, to_messages(conversation), text)
+        result = Message(Role.TOOL, text, unreadable=tuple(unreadable))
+        return screening(context, self._tokenizer, to_messages(conversation), result)
 
     def _new_call(self, conversation: Conversation, name: str, conversation_id: str | None) -> Stream:
         messages, opening = call_opening(to_messages(conversation))

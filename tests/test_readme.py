@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from guardrail.cli.main import app
+from guardrail.cli.main import build
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -92,7 +92,7 @@ def shell_commands(name: str) -> list[list[str]]:
 @pytest.mark.parametrize("arguments", shell_commands("guardrail"), ids=" ".join)
 def test_documented_commands_exist(arguments: list[str]) -> None:
     """The command line takes every command and option that pages show; none of them is run here."""
-    app.parse_args(arguments, exit_on_error=False, print_error=False)
+    build().parse_args(arguments, exit_on_error=False, print_error=False)
 
 
 def test_documented_make_targets_exist() -> None:

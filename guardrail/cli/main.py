@@ -22,18 +22,6 @@ guardrail demo
 `check` and `stream` use the small embedded model unless `--model` names another one.
 """
 
-app = App(
-    name="guardrail",
-    help=DESCRIPTION,
-    help_format="markdown",
-    help_epilogue=EXIT_CODES,
-    version=lambda: importlib.metadata.version("guardrail-stream"),
-    default_parameter=Parameter(negative=()),
-    suppress_keyboard_interrupt=False,
-)
-train = App(name="train", help="Train a guard model; each stage is set up by a TOML file.")
-app.command(train)
-
 # Named, not imported: `guardrail --help` stays quick, and a command loads only what it runs.
 _COMMANDS = {
     "check": ("guardrail.cli.check:check", "Judge one text: a prompt, or an answer to one."),
@@ -42,12 +30,37 @@ _COMMANDS = {
     "export": ("guardrail.cli.export:export", "Export a checkpoint to ONNX."),
     "verify": ("guardrail.cli.export:verify", "Compare an exported model with the torch network."),
     "evaluate": ("guardrail.cli.evaluate:evaluate", "Measure a model on labelled files."),
+    "leaktest": ("guardrail.cli.leaktest:leaktest", "List what your chain, agent or gateway lets out after a stop."),
+    "mcp": ("guardrail.cli.mcp:mcp", "Screen what passes between an MCP client and a server."),
 }
-for name, (target, summary) in _COMMANDS.items():
-    app.command(target, name=name, help=summary)
-train.command("guardrail.cli.train:tokenizer", name="tokenizer", help="Train a tokenizer with Qwen3's rules.")
-train.command("guardrail.cli.train:pretrain", name="pretrain", help="Train the backbone as a language model.")
-train.command("guardrail.cli.train:sft", name="sft", help="Train the four heads on labelled text.")
+_STAGES = {
+    "tokenizer": ("guardrail.cli.train:tokenizer", "Train a tokenizer with Qwen3's rules."),
+    "pretrain": ("guardrail.cli.train:pretrain", "Train the backbone as a language model."),
+    "sft": ("guardrail.cli.train:sft", "Train the four heads on labelled text."),
+}
+
+
+def build(*, is_list: bool = True) -> App:
+    """Return the command line.
+
+    Args:
+        is_list: whether commands are only listed, each in a line; else their help is their docstring.
+    """
+    app = App(
+        name="guardrail",
+        help=DESCRIPTION,
+        help_format="markdown",
+        help_epilogue=EXIT_CODES,
+        version=lambda: importlib.metadata.version("guardrail-stream"),
+        default_parameter=Parameter(negative=()),
+        suppress_keyboard_interrupt=False,
+    )
+    train = App(name="train", help="Train a guard model; each stage is set up by a TOML file.")
+    app.command(train)
+    for parent, commands in ((app, _COMMANDS), (train, _STAGES)):
+        for name, (target, summary) in commands.items():
+            parent.command(target, name=name, help=summary if is_list else None)
+    return app
 
 
 def main() -> None:
@@ -57,6 +70,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code. What users can cause ends in one line on stderr, never in a traceback."""
+    app = build(is_list=not [name for name in arguments[:2] if name not in ("train", "--help", "-h")])
     try:
         result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
         sys.stdout.flush()
