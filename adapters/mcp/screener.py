@@ -11,7 +11,7 @@ from typing import Any
 from mcp.types.jsonrpc import ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse, RequestId
 
 from guardrail.adapters.mcp.reading import Reading, read
-from guardrail.conversation import Message, Role, ToolCall
+from guardrail.conversation import ToolCall
 from guardrail.decision import Decision
 from guardrail.errors import ContentStopped
 from guardrail.guard import Guard
@@ -143,7 +143,7 @@ class Screener:
                 return screened.text
         if self._guard.policy.tools.rule(tool).result is Trust.TRUSTED:
             return None
-        stop = await self._judged_once("\n".join(reading.others)) or await self._unreadable(reading)
+        stop = await self._judged_once("\n".join(reading.others)) or await self._unreadable(reading, tool)
         if stop is None:
             return None
         _log.warning("result of %s withheld: %s", _shown(tool), ContentStopped(stop))
@@ -162,12 +162,13 @@ class Screener:
                 self._once[digest] = decision
         return decision if decision.stopped else None
 
-    async def _unreadable(self, reading: Reading) -> Decision | None:
+    async def _unreadable(self, reading: Reading, tool: str = "") -> Decision | None:
         """Let the policy decide about images, audio and bytes, and record it."""
         if not reading.unreadable:
             return None
-        message = Message(Role.TOOL, "", unreadable=tuple(reading.unreadable))
-        decision = await self._guard.acheck_prompt([message], conversation_id=self._conversation_id)
+        decision = await self._guard.acheck_tool_result(
+            (), "", tool=tool, conversation_id=self._conversation_id, unreadable=reading.unreadable
+        )
         return decision if decision.stopped else None
 
     def _error(self, request_id: RequestId | None, code: int, stop: Decision) -> JSONRPCError:
