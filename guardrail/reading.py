@@ -129,13 +129,15 @@ class AnswerReader:
         and where it may not slide, a quarter is left for the answer, and old turns are dropped.
         """
         size = self._info.max_context
+        if self._opening is not EMPTY_THINKING:  # else reasoning may come first
+            self._answer_ids = self._tokenizer.encode_segments(self._opening[:-1])[-(size // 2) :]
         limits = [size * 15 // 16, size * 3 // 4] if self._too_long is TooLong.SLIDE else [size * 3 // 4]
         for limit in limits:
-            fitted = fit_context(self._tokenizer, self._messages, limit)
+            fitted = fit_context(self._tokenizer, self._messages, limit - len(self._answer_ids))
             if not fitted.n_dropped_turns:
                 break
         self.n_dropped_turns = fitted.n_dropped_turns
-        yield from self._start(fitted.windows[0])
+        yield from self._start([*fitted.windows[0], *self._answer_ids])
 
     def push(self, delta: str, *, thinking: bool) -> None:
         """Take text of the answer, or of the reasoning before it.
@@ -146,7 +148,10 @@ class AnswerReader:
         if not delta:
             return
         if self._encoder is None:
-            self._begin(BEGIN_THINKING if thinking else self._opening)
+            if self._answer_ids:
+                self._begin(self._opening[-1:])
+            else:
+                self._begin(BEGIN_THINKING if thinking else EMPTY_THINKING)
             self._is_thinking = thinking
         elif self._is_thinking and not thinking:
             self._enqueue(self._finish_part(END_THINKING[0].text))

@@ -84,6 +84,29 @@ def test_a_prompt_check_leaves_the_answer_little_to_read(counting: Counting, tok
     assert counting.count(lambda: guard.open_stream(prompt, conversation_id="c").close()) < 10 < first
 
 
+def test_a_call_does_not_read_its_own_turn_again(counting: Counting, tokenizer: GuardTokenizer) -> None:
+    """The text before a call, and the calls before it, are what the answer's reading and their own have left."""
+    guard = Guard(counting, tokenizer)
+    text = "First I look it up, then I tell you what I found. " * 20
+    guard.check_response("hi", text, conversation_id="c")
+    calls: tuple[ToolCall, ...] = ()
+    for number in range(4):
+        turn = [Message(Role.USER, "hi"), Message(Role.ASSISTANT, text, tool_calls=calls)]
+        call = ToolCall("look_up", f'{{"number": {number}}}')
+        cost = counting.count(lambda t=turn, c=call: guard.check_tool_call(t, c, conversation_id="c"))  # type: ignore[misc]  # loop
+        assert cost < 40
+        calls = (*calls, call)
+
+
+def test_a_call_behind_a_turn_that_is_too_long_is_read_all_the_same(tokenizer: GuardTokenizer) -> None:
+    """The end of the turn stands before it; the marker in the call is found, and none is made up."""
+    engine = MarkerEngine(tokenizer, {"☠": ("Unsafe", "Violent")}, max_context=256)
+    turn = [Message(Role.USER, "hi " * 300), Message(Role.ASSISTANT, "a word or two " * 300)]
+    guard = Guard(engine, tokenizer)
+    assert guard.check_tool_call(turn, ToolCall("t", '{"a": "☠ b c"}')).stopped
+    assert not guard.check_tool_call(turn, ToolCall("t", '{"a": "' + "b c " * 300 + '"}')).action.rank
+
+
 def test_another_conversation_reads_everything_itself(counting: Counting, tokenizer: GuardTokenizer) -> None:
     """The same words under another id, or under none, share nothing."""
     guard = Guard(counting, tokenizer)

@@ -1,8 +1,10 @@
 """How `guard | llm | guard` becomes one gating chat model: the second guard joins the guarded LLM on its left."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
+from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables import Runnable, RunnableSerializable
 
 
@@ -25,3 +27,16 @@ class Absorbing(Runnable[Any, Any]):
             joined = others[0].join(self)
             return joined.pipe(*others[1:], name=name) if others[1:] else joined
         return super().pipe(*others, name=name)
+
+
+def holds_model(value: object) -> bool:
+    """Whether an LLM that no guard gates is somewhere in a runnable."""
+    if isinstance(value, Absorbing):
+        return False
+    if isinstance(value, BaseLanguageModel):
+        return True
+    if isinstance(value, Runnable):
+        return holds_model(list(vars(value).values()))
+    if isinstance(value, Mapping):
+        return holds_model(list(value.values()))
+    return isinstance(value, list | tuple) and any(map(holds_model, value))

@@ -1,20 +1,16 @@
 """What the guard before an LLM saw, kept for the guard behind it in the same run of a plain sequence."""
 
-import threading
-from collections import OrderedDict
 from dataclasses import replace
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables import RunnableConfig
 
-from guardrail.adapters.langchain.gating import Exchange
+from guardrail.adapters.langchain.exchange import Exchange
+from guardrail.adapters.langchain.recent import Recent
 from guardrail.guard import Guard
 
-_MOST_RUNS = 4096
-"""Runs whose LLM failed never ask for their conversation; the oldest are forgotten. Our own choice."""
-
-_lock = threading.Lock()
-_exchanges: OrderedDict[str, Exchange] = OrderedDict()
+# The run's id is all that the steps of a sequence share. Runs whose LLM failed never ask for their conversation.
+_exchanges: Recent[Exchange] = Recent()
 
 
 def chain_id(config: RunnableConfig) -> str | None:
@@ -26,16 +22,11 @@ def chain_id(config: RunnableConfig) -> str | None:
 
 def remember(run: str | None, exchange: Exchange) -> None:
     """Keep a checked prompt for the guard behind the LLM."""
-    if run is None:
-        return
-    with _lock:
-        _exchanges[run] = exchange
-        while len(_exchanges) > _MOST_RUNS:
-            _exchanges.popitem(last=False)
+    if run is not None:
+        _exchanges.keep(run, exchange)
 
 
 def recall(run: str | None, guard: Guard) -> Exchange | None:
     """Return and forget this run's conversation, now under `guard`."""
-    with _lock:
-        found = _exchanges.pop(run, None) if run else None
+    found = _exchanges.take(run) if run else None
     return replace(found, guard=guard) if found else None

@@ -36,8 +36,11 @@ _CHAT_ROLES = {
     "tool": Role.TOOL,
     "function": Role.TOOL,
 }
-CALL_BLOCKS = {"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "input_json_delta", "function_call"}
-"""Blocks that repeat what stands in `tool_calls`."""
+CALL_BLOCKS = {
+    "tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "input_json_delta", "function_call",
+    "custom_tool_call",
+}  # fmt: skip
+"""Blocks that hold a call, or a piece of one, mostly again beside `tool_calls`."""
 
 THINKING_BLOCKS = {"reasoning", "thinking", "reasoning_content"}
 """Blocks whose text is reasoning, in the spellings of the providers."""

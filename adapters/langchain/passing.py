@@ -10,7 +10,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_async_callback_manager_for_config, get_callback_manager_for_config
 
-from guardrail.adapters.langchain.gating import aclosed_at_end, as_chunk, closed_at_end
+from guardrail.adapters.langchain.chunks import aclosed_at_end, as_chunk, closed_at_end
 from guardrail.errors import ConversationError
 
 

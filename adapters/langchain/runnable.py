@@ -3,18 +3,18 @@
 
 import operator
 import warnings
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from functools import reduce
 from typing import Any, Literal
 
-from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence, RunnableSerializable, ensure_config
 
-from guardrail.adapters.langchain.absorbing import Joining
-from guardrail.adapters.langchain.chat_model import GuardedChatModel, guarded
-from guardrail.adapters.langchain.gating import Exchange, agate_chunks, agate_generation, gate_chunks, gate_generation
+from guardrail.adapters.langchain.absorbing import Joining, holds_model
+from guardrail.adapters.langchain.chat_model import guarded
+from guardrail.adapters.langchain.exchange import Exchange
+from guardrail.adapters.langchain.gating import agate_chunks, agate_generation, gate_chunks, gate_generation
 from guardrail.adapters.langchain.memory import chain_id, recall, remember
 from guardrail.adapters.langchain.messages import chain_messages
 from guardrail.adapters.langchain.passing import achunks_of, atraced, chunks_of, generation_of, like, traced
@@ -39,8 +39,9 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
     plain step. Before the LLM it passes a prompt on or raises `ContentStopped`; behind it, it passes on what may be
     released, and closes what stands directly before it at a stop. Both steps of one sequence share a conversation.
     What a plain sequence cannot promise: the LLM's own callbacks, events and traces see raw text
-    (`RawCallbacksWarning`), and a parser between LLM and guard makes the core read a stopped LLM to its end.
-    `prompt | guard.wrap(llm)` has neither fault.
+    (`RawCallbacksWarning`), a parser between LLM and guard makes the core read a stopped LLM to its end, and
+    `on_stop = "repair"` is as "replace", since the guard cannot ask the LLM again. `prompt | guard.wrap(llm)` has none
+    of these faults.
     """
 
     def __init__(self, guard: Guard, *, position: Position = "auto", name: str | None = None) -> None:
@@ -76,7 +77,7 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
         steps: list[Any] = other.steps if isinstance(other, RunnableSequence) else [other]
         llm = guarded(steps[0], self.guard)
         if llm is None:
-            if not any(isinstance(step, Joining) for step in steps) and any(map(_holds_model, steps)):
+            if not any(isinstance(step, Joining) for step in steps) and any(map(holds_model, steps)):
                 raise ConfigurationError(
                     f"{type(steps[0]).__name__} holds an LLM that a guard in front of it cannot gate",
                     hint="put guard.wrap(llm) in the LLM's place",
@@ -219,16 +220,3 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
     def _stop_if(self, decision: Decision | None) -> None:
         if decision and decision.stopped:
             raise ContentStopped(decision)
-
-
-def _holds_model(value: object) -> bool:
-    """Whether an LLM that no guard gates is somewhere in a runnable."""
-    if isinstance(value, GuardedChatModel):
-        return False
-    if isinstance(value, BaseLanguageModel):
-        return True
-    if isinstance(value, Runnable):
-        return _holds_model(list(vars(value).values()))
-    if isinstance(value, Mapping):
-        return _holds_model(list(value.values()))
-    return isinstance(value, list | tuple) and any(map(_holds_model, value))

@@ -31,6 +31,7 @@ class Generating(BaseChatModel):
 
     Attributes:
         chunks: the answer, as it is cut.
+        later: what it answers when it is asked again, the last of them from then on.
         error: raised after the last chunk.
         asked: conversations it was asked to continue.
         n_chunks: chunks given out.
@@ -38,6 +39,7 @@ class Generating(BaseChatModel):
     """
 
     chunks: list[AIMessageChunk] = Field(repr=False)  # traces show a model's repr
+    later: list[list[AIMessageChunk]] = Field(default_factory=list, repr=False)
     error: BaseException | None = None
     asked: list[list[BaseMessage]] = Field(default_factory=list)
     n_chunks: int = 0
@@ -51,6 +53,11 @@ class Generating(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": "scripted-1"}
 
+    @property
+    def script(self) -> list[AIMessageChunk]:
+        """The answer to what it was asked last."""
+        return [self.chunks, *self.later][min(len(self.asked) - 1, len(self.later))]
+
     def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[Any, Any]:
         return self.bind(tools=tools, **kwargs)
 
@@ -60,7 +67,7 @@ class Generating(BaseChatModel):
         self.asked.append(messages)
         if self.error:
             raise self.error
-        first, *rest = self.chunks
+        first, *rest = self.script
         whole = sum(rest, first)
         names = ("content", "additional_kwargs", "response_metadata", "usage_metadata", "tool_calls", "id")
         message = AIMessage(**{name: getattr(whole, name) for name in names})
@@ -75,7 +82,7 @@ class SyncStreaming(Generating):
     ) -> Iterator[ChatGenerationChunk]:
         self.asked.append(messages)
         try:
-            for chunk in self.chunks:
+            for chunk in self.script:
                 self.n_chunks += 1
                 yield ChatGenerationChunk(message=chunk.model_copy())
             if self.error:
@@ -92,7 +99,7 @@ class Streaming(SyncStreaming):
     ) -> AsyncIterator[ChatGenerationChunk]:
         self.asked.append(messages)
         try:
-            for chunk in self.chunks:
+            for chunk in self.script:
                 self.n_chunks += 1
                 yield ChatGenerationChunk(message=chunk.model_copy())
             if self.error:

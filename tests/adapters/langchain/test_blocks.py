@@ -117,7 +117,9 @@ def test_signatures_of_reasoning_come_once_and_late(guard: Any, script: Any, sam
     {"type": "text", "text": "Well.", "refusal": "TEXT"},
     {"type": "audio", "transcript": "TEXT", "data": "AAAA"},
     {"type": "custom", "content": [{"type": "text", "text": "TEXT"}]},
-], ids=["reasoning", "two texts", "audio", "custom"])  # fmt: skip
+    {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "TEXT"}},
+    {"type": "server_tool_call", "id": "s", "name": "run", "args": {"code": "TEXT"}},
+], ids=["reasoning", "two texts", "audio", "custom", "server tool", "standard server tool"])  # fmt: skip
 def test_blocks_with_texts_elsewhere_leave_whole_or_not_at_all(
     guard: Any, script: Any, samples: Any, rest: dict[str, Any]
 ) -> None:

@@ -1,6 +1,5 @@
 """What GuardedChatModel gives out, and what it does to the LLM inside."""
 
-import asyncio
 import json
 import operator
 from collections.abc import Iterable, Sequence
@@ -9,9 +8,7 @@ from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
@@ -118,21 +115,6 @@ async def test_a_stopped_prompt_can_raise(make_guard: Any, script: Any, way: str
     assert inner.asked == []
 
 
-@pytest.mark.parametrize("kind", ["both", "sync"])
-async def test_a_stop_closes_the_llm(guard: Any, script: Any, samples: Any, kind: str) -> None:
-    """The LLM's iterator is closed by the time the last chunk arrives, soon after the marker was written."""
-    inner = script(size=1, kind=samples.kinds[kind])
-    marker = samples.answer.index("☠☠") + 2
-    for chunk in GuardedChatModel(inner, guard).stream("How?"):
-        if chunk.chunk_position == "last":
-            assert inner.n_closed == 1
-    assert marker <= inner.n_chunks <= marker + 8
-    async for _ in GuardedChatModel(inner, guard).astream("How?"):
-        pass
-    assert inner.n_closed == 2
-    assert inner.n_chunks <= 2 * (marker + 8)
-
-
 def test_replace_follows_the_prefix_in_a_stream_and_stands_alone_otherwise(
     make_guard: Any, script: Any, samples: Any
 ) -> None:
@@ -185,75 +167,6 @@ def test_shadow_mode_passes_everything_and_says_so(make_guard: Any, script: Any,
     assert pieces[-1].response_metadata["guardrail"]["would_action"] == "stop"
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_an_llm_that_dies_leaves_no_trace_of_held_text(
-    make_guard: Any, script: Any, samples: Any, sink: Any, ear: Any, way: str
-) -> None:
-    """The LLM's own exception reaches the caller; the answer is recorded as abandoned; what was held stays held."""
-    inner = script(samples.secret, size=4, error=ConnectionError("upstream"))
-    model = GuardedChatModel(inner, make_guard(release=ReleaseMode.ANSWER))
-    with pytest.raises(ConnectionError, match="upstream"):
-        await gather(model, way, config={"callbacks": [ear]})
-    assert sink.decisions[-1].reason == "abandoned"
-    assert inner.n_closed == 1
-    assert not [one for one in ear.heard if samples.secret in one]
-
-
-def test_a_caller_that_stops_reading_closes_the_llm(guard: Any, script: Any, sink: Any) -> None:
-    """Closing our stream closes the LLM's, and the record says abandoned."""
-    inner = script(size=1)
-    stream: Any = GuardedChatModel(inner, guard).stream("How?")
-    next(stream)
-    stream.close()
-    assert inner.n_closed == 1
-    assert sink.decisions[-1].reason == "abandoned"
-
-
-async def test_cancelling_a_task_closes_the_llm(guard: Any, samples: Any, sink: Any, script: Any) -> None:
-    """A cancelled reader leaves a closed LLM and a record."""
-    inner = script(kind=samples.kinds["stalling"], size=8)
-
-    async def read() -> None:
-        async for _ in GuardedChatModel(inner, guard).astream("How?"):
-            pass
-
-    task = asyncio.create_task(read())
-    await inner.stalled.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert inner.n_closed == 1
-    assert sink.decisions[-1].reason == "abandoned"
-
-
-async def test_cancelling_while_a_thread_waits_for_the_llm(guard: Any, samples: Any, script: Any, sink: Any) -> None:
-    """A synchronous LLM that is busy when its reader is cancelled is closed as soon as its next chunk is there."""
-    inner = script(kind=samples.kinds["blocking"], size=8)
-
-    async def read() -> None:
-        async for _ in GuardedChatModel(inner, guard).astream("How?"):
-            pass
-
-    task = asyncio.create_task(read())
-    await asyncio.to_thread(inner.waiting.wait, 30)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert sink.decisions[-1].reason == "abandoned"
-    inner.go_on.set()
-    assert await asyncio.to_thread(inner.closed.wait, 30)
-    assert inner.n_chunks == 3
-
-
-async def test_batches_do_not_mix(guard: Any, script: Any, samples: Any, sink: Any) -> None:
-    """Parallel calls have a conversation and a decision each."""
-    model: BaseChatModel = GuardedChatModel(script(samples.safe), guard)
-    questions = [f"Question {i}" + "☠" * (i % 2) for i in range(8)]
-    for answers in (model.batch(list(questions)), await model.abatch(list(questions))):
-        assert [answer.text == samples.safe for answer in answers] == [i % 2 == 0 for i in range(8)]
-    assert len({d.conversation_id for d in sink.decisions}) == 16
-
-
 async def test_metadata_survives(guard: Any, script: Any) -> None:
     """Ids, usage, tool calls, extra arguments and metadata arrive as the LLM sent them."""
     usage: Any = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
@@ -302,14 +215,6 @@ def test_a_cache_keeps_policies_apart(make_guard: Any, script: Any, samples: Any
     assert len(inner.asked) == 2
 
 
-def test_structured_output_is_delegated(guard: Any, script: Any) -> None:
-    """Tool calls of a safe answer reach the parser."""
-    call: Any = {"name": "Word", "args": '{"word": "bread"}', "id": "c", "index": 0, "type": "tool_call_chunk"}
-    model = GuardedChatModel(script(chunks=[AIMessageChunk(content="", tool_call_chunks=[call])]), guard)
-    schema = {"title": "Word", "description": "A word.", "type": "object", "properties": {"word": {"type": "string"}}}
-    assert model.with_structured_output(schema).invoke("Q") == {"word": "bread"}
-
-
 def test_the_conversation_is_the_context(guard: Any, script: Any, samples: Any, sink: Any) -> None:
     """The thread id of the running chain names the conversation in the records."""
     model = GuardedChatModel(script(samples.safe), guard)
@@ -334,20 +239,6 @@ async def test_a_call_names_its_conversation(guard: Any, script: Any, samples: A
     model.invoke("Q", {"metadata": {"session_id": "h"}})
     names = [decision.conversation_id for decision in sink.decisions]
     assert sorted(names) == sorted("abcdefgh" * 2)
-
-
-async def test_models_inside_the_llm_tell_no_callbacks(guard: Any, script: Any, samples: Any, ear: Any) -> None:
-    """An LLM that asks another one does so without the callbacks of the chain."""
-    nested = script(kind=samples.kinds["whole"])
-
-    def ask(_: Any, messages: Any, **__: Any) -> Any:
-        return ChatResult(generations=[ChatGeneration(message=nested.invoke(messages))])
-
-    asking = type("Asking", (samples.kinds["whole"],), {"_generate": ask})
-    inner = script(kind=asking)
-    chain: Any = RunnableLambda(lambda text: text) | GuardedChatModel(inner, guard)
-    chain.invoke("Q", {"callbacks": [ear]})
-    assert not [one for one in ear.heard if samples.secret in one]
 
 
 def test_a_stop_drops_tool_calls_and_unknown_metadata(guard: Any, script: Any, samples: Any) -> None:

@@ -13,11 +13,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from guardrail.actions import Action
 from guardrail.adapters.langchain import GuardedChatModel, GuardRunnable
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.guard import Guard
-from guardrail.policy import Action, Policy, ReleaseMode
+from guardrail.policy import Policy, ReleaseMode
 from tests.strategies import chunk_sizes, cuts, texts
 
 PROMPT = "Tell me something."

@@ -1,0 +1,74 @@
+"""Which turns of an agent's conversation have been read, and which the model is not shown again."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from typing import Generic, TypeVar
+
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+
+from guardrail.actions import Action
+from guardrail.decision import Direction
+
+V = TypeVar("V")
+
+_MOST = 8192
+"""Entries kept; what is forgotten is read again. Our own choice."""
+
+
+class Recent(Generic[V]):
+    """The latest entries by key. Bounded: the oldest go. Safe for many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Hashable, V] = OrderedDict()
+
+    def keep(self, key: Hashable, value: V) -> None:
+        """Keep a value under its key."""
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            while len(self._entries) > _MOST:
+                self._entries.popitem(last=False)
+
+    def find(self, key: Hashable) -> V | None:
+        """Return the value; None if there is none."""
+        with self._lock:
+            return self._entries.get(key)
+
+
+def reading_key(conversation_id: str, message: BaseMessage) -> Hashable:
+    """Return what a reading of a message is remembered by: its place and its content."""
+    place = message.tool_call_id if isinstance(message, ToolMessage) else message.id
+    return conversation_id, message.type, place, hashlib.sha256(repr(message.content).encode()).digest()
+
+
+def behind_answer(messages: Sequence[BaseMessage]) -> int:
+    """Return where the turns begin that the model has not answered yet."""
+    return next((i for i in range(len(messages), 0, -1) if isinstance(messages[i - 1], AIMessage)), 0)
+
+
+def without_stopped(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Return a conversation without the user turns that were stopped, and without the refusals that answered them."""
+    kept: list[AnyMessage] = []
+    for message in messages:
+        if not is_refused_prompt(message):
+            kept.append(message)
+            continue
+        while kept and isinstance(kept[-1], HumanMessage):
+            kept.pop()
+    return kept
+
+
+def is_refused_prompt(message: BaseMessage) -> bool:
+    """Whether a message is the middleware's answer to a user turn that it stopped."""
+    return is_refused(message) and message.response_metadata["guardrail"].get("direction") == Direction.PROMPT
+
+
+def is_refused(message: BaseMessage) -> bool:
+    """Whether a message stands for an answer or prompt that the guard stopped."""
+    record = message.response_metadata.get("guardrail")
+    if not (isinstance(message, AIMessage) and isinstance(record, dict)):
+        return False
+    return record.get("action") in {Action.STOP, Action.ASK}
