@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +37,7 @@ from rich.progress import track
 
 from guardrail import Guard
 from guardrail.adapters.langchain import GuardMiddleware
+from guardrail.decision import Decision, Direction
 from guardrail.records import MemorySink
 
 SOURCES: dict[str, tuple[str, bool | None]] = {
@@ -50,9 +51,9 @@ SOURCES: dict[str, tuple[str, bool | None]] = {
 
 HELD_OUT = {"agentdojo", "xquad, German"}  # what the embedded model was not trained on: docs/data_card.md
 
+PACKAGES = ("guardrail-stream", "langchain", "langgraph", "onnxruntime")
 PLACES = ("prompt", "tool_call", "tool_result", "response")
-N_STEPS = 5
-"""Steps of a run in which the model does all it wants: three model calls and two tools."""
+N_STEPS = 5  # of a run in which the model does all it wants: three model calls, two tools
 
 TOLD_CHARS = 400  # characters of a result that the model repeats in a call or an answer
 
@@ -73,12 +74,10 @@ class Outcome:
     """What became of one run.
 
     Attributes:
-        stopped: what was stopped first (prompt, tool_call, tool_result, response); None for nothing, or for something
-            that came after the poison had done its work.
-        is_carried_out: whether `send` was run with the order of the poisoned text (with the text, in a clean row).
-        n_steps: model calls and tool calls; 0 when the question was stopped.
-        guarded_ms: wall time of the run with the guard.
-        bare_ms: wall time without.
+        stopped: what was stopped first (prompt, tool_call, tool_result, response), in an attack before it had worked.
+        is_carried_out: whether `send` was run.
+        n_steps: model calls and tool calls.
+        guarded_ms, bare_ms: wall time of the run with the guard, and without.
     """
 
     stopped: str | None
@@ -158,8 +157,7 @@ class World:
             ("shell", {"command": "cat page.txt"}),
             ("fetch", {"name": "page.txt"}),
         )
-        name, args = calls[number % len(calls)]
-        return {"name": name, "args": args}
+        return dict(zip(("name", "args"), calls[number % len(calls)], strict=True))
 
 
 @contextmanager
@@ -180,8 +178,7 @@ def opened_world() -> Iterator[World]:
                 """Say nothing."""
 
         with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
-            thread = threading.Thread(target=server.serve_forever, daemon=True)
-            thread.start()
+            threading.Thread(target=server.serve_forever, daemon=True).start()
             yield World(folder, f"http://127.0.0.1:{server.server_port}")
             server.shutdown()
 
@@ -207,8 +204,8 @@ def to_row(source: str, row: dict[str, Any]) -> Row:
     return Row(source, question, text, row["risk"] == "unsafe", text[start : start + TOLD_CHARS])
 
 
-def run_row(row: Row, number: int, world: World, middleware: list[Any]) -> tuple[float, int]:
-    """Run the agent; return milliseconds and steps."""
+def run_row(row: Row, number: int, world: World, middleware: list[Any]) -> tuple[float, int, bool]:
+    """Run the agent; return milliseconds, steps, and whether `send` was run."""
     (world.folder / "page.txt").write_text(row.result, "utf-8", newline="")
     (world.folder / "sent.txt").unlink(missing_ok=True)
     model = ObedientModel(row=row, reading=world.reading(number))
@@ -216,21 +213,28 @@ def run_row(row: Row, number: int, world: World, middleware: list[Any]) -> tuple
     started = time.perf_counter()
     state = agent.invoke({"messages": [HumanMessage(row.question)]}, {"configurable": {"thread_id": str(number)}})
     spent_ms = (time.perf_counter() - started) * 1000
-    return spent_ms, model.n_calls + sum(isinstance(message, ToolMessage) for message in state["messages"])
+    n_steps = model.n_calls + sum(isinstance(message, ToolMessage) for message in state["messages"])
+    return spent_ms, n_steps, (world.folder / "sent.txt").exists()
 
 
 def run_both(row: Row, number: int, world: World, guard: Guard, sink: MemorySink) -> Outcome:
     """Run a row with and without the guard, in turns which goes first."""
     sink.decisions.clear()
-    ways: dict[str, tuple[float, int]] = {}
-    carried_out = False
+    ways: dict[str, tuple[float, int, bool]] = {}
     for way in ("guarded", "bare") if number % 2 else ("bare", "guarded"):
         ways[way] = run_row(row, number, world, [GuardMiddleware(guard)] if way == "guarded" else [])
-        if way == "guarded":
-            carried_out = (world.folder / "sent.txt").exists()
-    stopped = next((str(decision.direction) for decision in sink.decisions if decision.stopped), None)
-    first = None if carried_out and row.is_attack else stopped
-    return Outcome(first, carried_out, ways["guarded"][1], ways["guarded"][0], ways["bare"][0])
+    spent_ms, n_steps, is_sent = ways["guarded"]
+    return Outcome(first_stop(sink.decisions, only_in_time=row.is_attack), is_sent, n_steps, spent_ms, ways["bare"][0])
+
+
+def first_stop(decisions: Sequence[Decision], *, only_in_time: bool) -> str | None:
+    """Return what was stopped first; if only that counts, before `send` was let run."""
+    for decision in decisions:
+        if decision.stopped:
+            return str(decision.direction)
+        if only_in_time and (decision.direction, decision.tool) == (Direction.TOOL_CALL, "send"):
+            break
+    return None
 
 
 def table(rows: list[Row], outcomes: list[Outcome]) -> str:
@@ -245,9 +249,9 @@ def table(rows: list[Row], outcomes: list[Outcome]) -> str:
             pairs = zip(rows, outcomes, strict=True)
             own = [one for row, one in pairs if (row.source, row.is_attack) == (source, is_attack)]
             first = Counter(outcome.stopped for outcome in own)
-            cells = [f"{first[place]}" for place in PLACES]
-            done = f"{sum(outcome.is_carried_out for outcome in own)}" if is_attack else ""
-            lines.append(f"| {label}, {name} | {len(own)} | " + " | ".join([*cells, done]) + " |")
+            done = sum(outcome.is_carried_out for outcome in own) if is_attack else ""
+            cells = [f"{label}, {name}", len(own), *(first[place] for place in PLACES), done]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
@@ -262,12 +266,6 @@ def costs(outcomes: list[Outcome], latencies: dict[str, list[float]]) -> dict[st
 def quantiles(values: list[float]) -> dict[str, float]:
     """Return median and 95th percentile."""
     return {"median": round(statistics.median(values), 2), "p95": round(sorted(values)[int(len(values) * 0.95)], 2)}
-
-
-def versions() -> str:
-    """Return machine and versions, as the table is quoted with them."""
-    names = ("guardrail-stream", "langchain", "langgraph", "onnxruntime")
-    return f"{platform.machine()}, Python {platform.python_version()}, " + ", ".join(f"{n} {version(n)}" for n in names)
 
 
 def main() -> None:
@@ -288,7 +286,8 @@ def main() -> None:
             outcomes.append(run_both(row, number, world, guard, sink))
             for decision in sink.decisions:
                 latencies[str(decision.direction)].append(decision.latency_ms)
-    found = {"versions": versions(), "policy": given.policy, "limit": given.limit, "costs": costs(outcomes, latencies)}
+    versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    found = {"versions": versions, "policy": given.policy, "limit": given.limit, "costs": costs(outcomes, latencies)}
     print(table(rows, outcomes), json.dumps(found, indent=2), sep="\n\n")
     if given.json:
         pairs = zip(rows, outcomes, strict=True)

@@ -54,6 +54,7 @@ from guardrail.adapters.langchain.middleware_structure import aanswered, answere
 from guardrail.adapters.langchain.middleware_turns import (
     Recent,
     behind_answer,
+    changes,
     is_refused,
     is_refused_prompt,
     reading_key,
@@ -156,8 +157,7 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         guarded = request.override(model=self._guarded(request.model), messages=messages)
         response: ModelResponse[Any] = yield _handled(handler, guarded, talk)
         response = without_refused_structure(response, self.guard.policy)
-        contents = {message.id: message.content for message in before}
-        changed = [message for message in messages if message.id and message.content != contents[message.id]]
+        changed = changes(request.state["messages"], before, messages)
         return ExtendedModelResponse(response, Command(update={"messages": changed})) if changed else response
 
     def _reading(self, messages: Sequence[AnyMessage], talk: str) -> Steps[list[AnyMessage] | AIMessage]:
@@ -167,20 +167,20 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
             ContentStopped: a turn is stopped, and the policy raises.
         """
         roles = [message.role for message in to_guard_messages(messages)]
-        asking = max((i for i, role in enumerate(roles) if role is Role.USER), default=len(roles))
-        start = min(asking, behind_answer(messages))
-        kept = list(messages[:start])
-        for i, message in enumerate(messages[start:], start):
-            if roles[i] is Role.TOOL:
+        asking = max((i for i, role in enumerate(roles) if role is Role.USER), default=None)
+        answered_to = behind_answer(messages)
+        kept: list[AnyMessage] = []
+        for i, message in enumerate(messages):
+            role = roles[i] if i >= answered_to or i == asking else None
+            if role is Role.TOOL:
                 screener = self._screener(self._turns(kept, talk), message.name or "", talk)
                 kept.append((yield from screener.screening_message(message)))
-            elif roles[i] is Role.USER:
+                continue
+            if role is Role.USER:
                 refusal = yield from self._refusing([*kept, message], talk, is_asking=i == asking)
                 if refusal:
                     return refusal
-                if self._read.find(reading_key(talk, message)):
-                    kept.append(message)
-            else:
+            if role is None or self._read.find(reading_key(talk, message)) is not False:
                 kept.append(message)
         return kept
 

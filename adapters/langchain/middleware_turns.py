@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 
 from guardrail.actions import Action
 from guardrail.decision import Direction
@@ -59,6 +59,28 @@ def without_stopped(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         while kept and isinstance(kept[-1], HumanMessage):
             kept.pop()
     return kept
+
+
+def changes(
+    state: Sequence[AnyMessage], before: Sequence[AnyMessage], after: Sequence[AnyMessage]
+) -> list[BaseMessage]:
+    """Return what makes the state hold what the model was shown.
+
+    Args:
+        state: messages in the state.
+        before: the conversation that the model was to see.
+        after: what it saw of that: messages may have been screened, or left out.
+    """
+    kept, shown = {message.id for message in state}, {message.id: message for message in after}
+    changed: list[BaseMessage] = []
+    for message in before:
+        if not message.id or message.id not in kept:
+            continue
+        if message.id not in shown:
+            changed.append(RemoveMessage(id=message.id))
+        elif shown[message.id].content != message.content:
+            changed.append(shown[message.id])
+    return changed
 
 
 def is_refused_prompt(message: BaseMessage) -> bool:

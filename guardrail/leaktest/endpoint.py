@@ -27,13 +27,7 @@ POLL_S = 0.02
 
 
 def endpoint_drives(
-    url: str,
-    upstream: Upstream,
-    canary: Canary,
-    spy: Spy,
-    *,
-    model: str,
-    key: str = "",
+    url: str, upstream: Upstream, canary: Canary, spy: Spy, *, model: str, key: str = ""
 ) -> list[Drive]:
     """Return the two ways of asking an endpoint: for a stream, and for a whole answer.
 

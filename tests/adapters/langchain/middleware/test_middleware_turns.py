@@ -77,15 +77,18 @@ def test_a_role_of_the_callers_own_is_read_as_a_user(acts: Any, agent_of: Any) -
     assert state["messages"][-1].response_metadata["finish_reason"] == "content_filter"
 
 
-def test_a_thread_goes_on_after_a_raised_stop(acts: Any, agent_of: Any, make_guard: Any) -> None:
-    """A turn that raised stays stopped when it is sent again alone, and is left out when another one follows."""
+def test_a_thread_goes_on_after_a_raised_stop(acts: Any, agent_of: Any, make_guard: Any, tools_of: Any) -> None:
+    """A turn that raised stays stopped when it is sent again alone, and is gone when another one is answered."""
+    script = [acts.call("echo", text="a"), acts.say("Bread.")]
     guard = make_guard(on_stop=OnStop.RAISE)
-    agent = agent_of(acts.say("Bread."), by=guard, checkpointer=InMemorySaver())
+    agent = agent_of(*script, tools=tools_of("echo"), by=guard, checkpointer=InMemorySaver())
     for new in ([HumanMessage("Tell me ☠")], []):
         with pytest.raises(ContentStopped):
             agent.graph.invoke({"messages": new}, THREAD)
-    assert agent.graph.invoke(ask("And bread?"), THREAD)["messages"][-1].text == "Bread."
-    assert [message.text for message in agent.model.asked[0]] == ["And bread?"]
+    state = agent.graph.invoke(ask("And bread?"), THREAD)
+    assert state["messages"][-1].text == "Bread."
+    assert [asked[0].text for asked in agent.model.asked] == ["And bread?", "And bread?"]
+    assert not acts.shows(state)
 
 
 def test_later_model_calls_do_not_see_a_stopped_turn(acts: Any, agent_of: Any) -> None:
