@@ -1,5 +1,6 @@
 """Fixtures and profiles for all tests."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from guardrail.exported import read_manifest
 from guardrail.onnx_export import export_checkpoint
 from guardrail.testing import HashEngine, default_tokenizer
 from tests.tiny import VOCABULARY, write_tiny
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # litellm asks the network for prices when it is imported
 
 settings.register_profile(
     "fixed", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]

@@ -277,12 +277,64 @@ async def pydantic_ai(guard: Guard, script: Script, played: Played, conversation
                 played.released += event.delta.content_delta
 
 
+def _scripted_provider() -> dict[str, Script]:
+    """Return the scripts of a LiteLLM provider of our own, by the name of the model that plays them."""
+    import litellm
+
+    scripts: dict[str, Script] = getattr(litellm, "_door_scripts", {})
+    if scripts:
+        return scripts
+
+    class Provider(litellm.CustomLLM):
+        async def astreaming(self, model: str, *args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
+            async with aclosing(scripts[model].pieces()) as pieces:
+                async for piece in pieces:
+                    yield {
+                        "text": piece,
+                        "is_finished": False,
+                        "finish_reason": "",
+                        "index": 0,
+                        "usage": None,
+                        "tool_use": None,
+                    }
+            yield {
+                "text": "",
+                "is_finished": True,
+                "finish_reason": "stop",
+                "index": 0,
+                "usage": None,
+                "tool_use": None,
+            }
+
+    litellm._door_scripts = scripts  # type: ignore[attr-defined]  # the provider is registered once
+    litellm.custom_provider_map = [{"provider": "door", "custom_handler": Provider()}]
+    return scripts
+
+
+async def litellm_sdk(guard: Guard, script: Script, played: Played, conversation: str) -> None:
+    """LiteLLM's SDK: a streamed completion of a provider of our own."""
+    from guardrail.adapters.litellm import guarded_acompletion
+
+    name = f"m{id(script)}"
+    _scripted_provider()[name] = script
+    chunks = await guarded_acompletion(
+        model=f"door/{name}", messages=[{"role": "user", "content": "How?"}], stream=True, guard=guard,
+        litellm_session_id=conversation,
+    )  # fmt: skip
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            played.hear("chunks", chunk)
+            for choice in chunk.choices:
+                played.released += choice.delta.content or ""
+
+
 DOORS: dict[str, tuple[Door, str]] = {
     "facade": (plain_stream, "guardrail"),
     "langchain": (guarded_chat_model, "langchain_core"),
     "langchain-sync": (guarded_chat_model_sync, "langchain_core"),
     "langchain-chain": (chain, "langchain_core"),
     "langgraph-agent": (agent, "langgraph"),
+    "litellm-sdk": (litellm_sdk, "litellm"),
     "openai-agents": (openai_agents, "agents"),
     "pydantic-ai": (pydantic_ai, "pydantic_ai"),
 }

@@ -1,0 +1,89 @@
+"""Requests on their way to an LLM: the prompt, and what tools brought back."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from guardrail.adapters.litellm.exchange import Exchange, refuses
+from guardrail.adapters.litellm.requests import Asked, Result, conversation_id, max_tokens
+from guardrail.adapters.litellm.steps import Steps, wait
+from guardrail.decision import Decision
+from guardrail.guard import Guard
+from guardrail.screening import Screened
+
+_KEPT_RESULTS = 1024
+"""Screened tool results that are remembered: each request repeats those of its conversation. Our choice."""
+
+
+@dataclass(slots=True)
+class Admission:
+    """What a request came to.
+
+    Attributes:
+        decisions: all that were made.
+        refusal: the one that keeps the request back, if one does.
+    """
+
+    decisions: list[Decision] = field(default_factory=list)
+    refusal: Decision | None = None
+
+
+class KeptResults:
+    """Tool results that have been judged. Safe for many threads and tasks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._screened: OrderedDict[str, Screened] = OrderedDict()
+
+    def screening(self, exchange: Exchange, result: Result, made: list[Decision]) -> Steps[Screened]:
+        """Judge a result, unless it has been judged before; a new decision goes to `made`."""
+        key = sha256(f"{result.tool}\0{result.text}".encode("utf-8", "surrogatepass")).hexdigest()
+        with self._lock:
+            known = self._screened.get(key)
+        if known:
+            return known
+        guard, before = exchange.guard, exchange.messages[: result.position]
+        screened: Screened = yield wait(
+            guard.screen_tool_result, guard.ascreen_tool_result, before, result.text, tool=result.tool,
+            conversation_id=exchange.id,
+        )  # fmt: skip
+        made.append(screened.decision)
+        with self._lock:
+            self._screened[key] = screened
+            while len(self._screened) > _KEPT_RESULTS:
+                self._screened.popitem(last=False)
+        return screened
+
+
+def exchange_of(guard: Guard, data: Mapping[str, Any]) -> Exchange:
+    """Return the exchange that a request begins."""
+    asked = Asked.of(data)
+    return Exchange(guard, tuple(asked.messages), conversation_id(data), max_tokens(data), asked.n_choices)
+
+
+def admitting(exchange: Exchange, data: Mapping[str, Any], kept: KeptResults, *, replaces: bool) -> Steps[Admission]:
+    """Judge a request.
+
+    Args:
+        exchange: that the request begins.
+        data: the request.
+        kept: results that have been judged.
+        replaces: whether poisoned tool results are replaced in it; else they keep it back.
+    """
+    admission = Admission()
+    for result in Asked.of(data).results:
+        screened = yield from kept.screening(exchange, result, admission.decisions)
+        if refuses(screened.decision):
+            if not replaces:
+                admission.refusal = screened.decision
+                return admission
+            result.replace(screened.text)
+    if prompt := Asked.of(data).prompt:
+        guard = exchange.guard
+        decision = yield wait(guard.check_prompt, guard.acheck_prompt, prompt, conversation_id=exchange.id)
+        admission.decisions.append(decision)
+        admission.refusal = decision if refuses(decision) else None
+    return admission

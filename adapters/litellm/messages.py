@@ -1,0 +1,155 @@
+"""Events of Anthropic's messages, through one answer."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from guardrail.adapters.litellm.answer import Answer
+from guardrail.adapters.litellm.errors import NotUnderstood
+from guardrail.adapters.litellm.exchange import Exchange
+from guardrail.adapters.litellm.records import summary_of
+from guardrail.adapters.litellm.steps import Steps
+
+Event = Mapping[str, Any]
+
+_TEXTS = {"text": False, "thinking": True}
+"""Kinds of blocks that hold text, each with whether it is reasoning; the text is under the name of the kind."""
+
+_CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
+EVENTS = (
+    "message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta",
+    "message_stop", "ping", "error",
+)  # fmt: skip
+
+
+class MessagesGate:
+    """The events of one message. One caller at a time.
+
+    Text leaves token by token; from the first tool call on everything waits until the message has ended well.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._answer: Answer[Event] = Answer(exchange)
+        self.answers = {0: self._answer}
+        self._kinds: dict[int, str] = {}
+        self._open: int | None = None
+        self._n_blocks = 0
+        self._is_closed = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the LLM need not go on."""
+        return self._answer.is_stopped
+
+    is_cut = is_done
+
+    def taking(self, event: Event) -> Steps[list[Event]]:
+        """Read an event; return those that may leave.
+
+        Raises:
+            NotUnderstood: the event cannot be read.
+        """
+        if self._is_closed and self.is_cut:
+            return []
+        yield from self._answer.opening()
+        made = yield from self._taking(event)
+        return self._sent(made) + (self._closing() if self.is_cut else [])
+
+    def finishing(self) -> Steps[list[Event]]:
+        """Come to an end: the LLM has ended, or was ended; return the rest."""
+        made = yield from self._answer.finishing()
+        return self._sent(made) + (self._closing() if self.is_cut else [])
+
+    @property
+    def is_repairable(self) -> bool:
+        """No: only chat completions are."""
+        return False
+
+    def repairing(self) -> list[dict[str, Any]]:
+        """Never called."""
+        return []
+
+    def counting(self, usage: Any) -> None:
+        """Say nothing: the last event of a stopped message holds its usage."""
+
+    def close(self) -> None:
+        """Free what is still open."""
+        self._answer.close()
+
+    def _taking(self, event: Event) -> Steps[list[Event]]:
+        kind = event["type"]
+        if kind == "content_block_start":
+            return (yield from self._starting(event))
+        if kind == "content_block_delta":
+            return (yield from self._reading(event))
+        if kind in ("message_delta", "message_stop"):
+            made = yield from self._answer.finishing()
+            return made if self.is_cut else [*made, event]
+        return self._answer.passing(lambda _: event)
+
+    def _starting(self, event: Event) -> Steps[list[Event]]:
+        block, index = event["content_block"], event["index"]
+        kind = self._kinds[index] = block["type"]
+        if kind in _TEXTS:
+            return (
+                yield from self._answer.reading(
+                    block.get(kind) or "", lambda shown: {**event, "content_block": {**block, kind: shown}},
+                    thinking=_TEXTS[kind], whole=True,
+                )
+            )  # fmt: skip
+        if kind in _CALLS:
+            self._answer.holding(lambda _: event)
+            given = json.dumps(block["input"], ensure_ascii=False) if block.get("input") else ""
+            return (yield from self._answer.calling(index, block["name"], given))
+        if kind == "redacted_thinking":
+            return self._answer.passing(lambda _: event)
+        raise NotUnderstood(f"a content block is of the unknown type {kind!r}")
+
+    def _reading(self, event: Event) -> Steps[list[Event]]:
+        delta, index = event["delta"], event["index"]
+        kind = delta["type"].removesuffix("_delta")
+        if kind in _TEXTS:
+            return (
+                yield from self._answer.reading(
+                    delta[kind], lambda shown: {**event, "delta": {**delta, kind: shown}}, thinking=_TEXTS[kind]
+                )
+            )
+        if kind == "input_json" and self._kinds.get(index) in _CALLS:
+            self._answer.holding(lambda _: event)
+            return (yield from self._answer.calling(index, "", delta["partial_json"]))
+        if kind == "signature":
+            return self._answer.passing(lambda _: event)
+        raise NotUnderstood(f"a content block's delta is of the unknown type {delta['type']!r}")
+
+    def _sent(self, events: list[Event]) -> list[Event]:
+        """Remember which block is open for the reader."""
+        for event in events:
+            if event["type"] == "content_block_start":
+                self._open, self._n_blocks = event["index"], event["index"] + 1
+            elif event["type"] == "content_block_stop":
+                self._open = None
+        return events
+
+    def _closing(self) -> list[Event]:
+        if self._is_closed or self._exchange.raises:
+            return []
+        self._is_closed = True
+        return list(self._last_events(self._exchange.closing_text(self._answer.decision)))
+
+    def _last_events(self, text: str) -> Iterator[Event]:
+        if self._open is not None:
+            yield {"type": "content_block_stop", "index": self._open}
+        if text:
+            block = {"type": "text", "text": ""}
+            yield {"type": "content_block_start", "index": self._n_blocks, "content_block": block}
+            delta = {"type": "text_delta", "text": text}
+            yield {"type": "content_block_delta", "index": self._n_blocks, "delta": delta}
+            yield {"type": "content_block_stop", "index": self._n_blocks}
+        yield {
+            "type": "message_delta",
+            "delta": {"stop_reason": "refusal", "stop_sequence": None},
+            "usage": {"output_tokens": sum(answer.decision.n_tokens for answer in self.answers.values())},
+            "guardrail": summary_of(self._answer.decision),
+        }
+        yield {"type": "message_stop"}

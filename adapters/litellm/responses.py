@@ -1,0 +1,279 @@
+"""Events of OpenAI's responses, through one answer."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from litellm.types.llms.openai import BaseLiteLLMOpenAIResponseObject
+
+from guardrail.adapters.litellm.answer import Answer
+from guardrail.adapters.litellm.errors import NotUnderstood
+from guardrail.adapters.litellm.exchange import Exchange
+from guardrail.adapters.litellm.records import summary_of
+from guardrail.adapters.litellm.requests import call_of_item
+from guardrail.adapters.litellm.steps import Steps
+
+Place = tuple[int, str, int]
+"""Where a text stands: its item, "content" or "summary", and its part."""
+
+_DELTAS = {
+    "response.output_text.delta": False,
+    "response.refusal.delta": False,
+    "response.reasoning_text.delta": True,
+    "response.reasoning_summary_text.delta": True,
+}
+"""Events with a piece of text, each with whether it is reasoning."""
+
+_DONE = {
+    "response.output_text.done": False,
+    "response.refusal.done": False,
+    "response.reasoning_text.done": True,
+    "response.reasoning_summary_text.done": True,
+}
+_PARTS = {"response.content_part", "response.reasoning_summary_part"}
+_ITEMS = {"response.output_item"}
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
+_CALLS = ("function_call_arguments", "mcp_call_arguments", "custom_tool_call_input", "code_interpreter_call_code")
+_QUIET = (".created", ".in_progress", ".queued", ".searching", ".completed", ".generating", ".interpreting")
+
+
+class ResponsesGate:
+    """The events of one response. One caller at a time.
+
+    Text leaves token by token; from the first tool call on everything waits until the response has ended well. What
+    repeats text as a whole leaves when all of that text is released.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._answer: Answer[Any] = Answer(exchange)
+        self.answers = {0: self._answer}
+        self._read: dict[Place, str] = {}
+        self._sent_items: dict[int, Any] = {}
+        self._sent_texts: dict[Place, str] = {}
+        self._done_items: set[int] = set()
+        self._response: Any = None
+        self._number = -1
+        self._is_closed = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the LLM need not go on."""
+        return self._answer.is_stopped
+
+    is_cut = is_done
+
+    def taking(self, event: Any) -> Steps[list[Any]]:
+        """Read an event; return those that may leave.
+
+        Raises:
+            NotUnderstood: the event cannot be read.
+        """
+        if self.is_cut:
+            return []
+        yield from self._answer.opening()
+        made = yield from self._taking(event, _kind(event))
+        return self._sent(made) + (self._closing() if self.is_cut else [])
+
+    def finishing(self) -> Steps[list[Any]]:
+        """Come to an end: the LLM has ended, or was ended; return the rest."""
+        made = yield from self._answer.finishing()
+        return self._sent(made) + (self._closing() if self.is_cut else [])
+
+    @property
+    def is_repairable(self) -> bool:
+        """No: only chat completions are."""
+        return False
+
+    def repairing(self) -> list[dict[str, Any]]:
+        """Never called."""
+        return []
+
+    def counting(self, usage: Any) -> None:
+        """Say nothing: a response that was cut holds its usage."""
+
+    def close(self) -> None:
+        """Free what is still open."""
+        self._answer.close()
+
+    def _taking(self, event: Any, kind: str) -> Steps[list[Any]]:
+        if kind in _DELTAS:
+            place, text = _place(event), get(event, "delta")
+            self._read[place] = self._read.get(place, "") + text
+            return (yield from self._answer.reading(text, partial(_changed, event, "delta"), thinking=_DELTAS[kind]))
+        if kind in _DONE:
+            text = get(event, "text" if get(event, "text") is not None else "refusal")
+            return (yield from self._taking_whole(event, [(_place(event), text, _DONE[kind])]))
+        base, _, stage = kind.rpartition(".")
+        if base in _PARTS:
+            return (yield from self._taking_whole(event, [_part(_place(event), get(event, "part"))]))
+        if base in _ITEMS:
+            return (
+                yield from self._taking_item(event, get(event, "output_index"), get(event, "item"), stage == "done")
+            )
+        if base.removeprefix("response.") in _CALLS:
+            return (yield from self._taking_call(event, stage == "done"))
+        if kind in _ENDS:
+            return (yield from self._taking_end(event))
+        if kind == "error" or (kind.startswith("response.") and kind.endswith(_QUIET)):
+            self._response = get(event, "response") or self._response
+            return self._answer.passing(lambda _: event)
+        raise NotUnderstood(f"an event is of the unknown type {kind!r}")
+
+    def _taking_whole(self, event: Any, texts: list[tuple[Place, str, bool]]) -> Steps[list[Any]]:
+        """Read what of whole texts has not been read as deltas; the event leaves when all before it has."""
+        made = []
+        for place, text, thinking in texts:
+            before = self._read.get(place, "")
+            if text == before:
+                continue
+            self._read[place] = text
+            rest = text[len(before) :] if text.startswith(before) else text
+            made += yield from self._answer.reading(rest, lambda _: None, thinking=thinking, whole=True)
+        return [*made, *self._answer.passing(lambda _: event)]
+
+    def _taking_item(self, event: Any, index: int, item: Any, is_done: bool) -> Steps[list[Any]]:
+        kind = str(get(item, "type"))
+        if kind in ("message", "reasoning"):
+            return (yield from self._taking_whole(event, _item_texts(index, item)))
+        if not kind.endswith("_call"):
+            raise NotUnderstood(f"an item is of the unknown type {kind!r}")
+        self._answer.holding(lambda _: event)
+        if is_done:
+            call = call_of_item(item if isinstance(item, Mapping) else item.model_dump(exclude_none=True))
+            return (yield from self._answer.called(index, call.name, call.arguments))
+        return (yield from self._answer.calling(index, get(item, "name") or kind, get(item, "arguments") or ""))
+
+    def _taking_call(self, event: Any, is_done: bool) -> Steps[list[Any]]:
+        self._answer.holding(lambda _: event)
+        text = "" if is_done else get(event, "delta")  # the item repeats the whole
+        return (yield from self._answer.calling(get(event, "output_index"), "", text))
+
+    def _taking_end(self, event: Any) -> Steps[list[Any]]:
+        made = []
+        for index, item in enumerate(get(get(event, "response"), "output") or ()):
+            if index not in self._done_items and str(get(item, "type")).endswith("_call"):
+                call = call_of_item(item if isinstance(item, Mapping) else item.model_dump(exclude_none=True))
+                made += yield from self._answer.called(index, call.name, call.arguments)
+            else:
+                made += yield from self._taking_whole(None, _item_texts(index, item))
+            if self.is_cut:
+                return made
+        made += yield from self._answer.finishing()
+        return made if self.is_cut else [*made, event]
+
+    def _sent(self, events: list[Any]) -> list[Any]:
+        """Remember what the reader has seen."""
+        sent = []
+        for event in filter(None, events):
+            kind = _kind(event)
+            self._number += 1
+            sent.append(
+                event if get(event, "sequence_number") is None else _changed(event, "sequence_number", self._number)
+            )
+            if kind == "response.output_item.added":
+                self._sent_items[get(event, "output_index")] = get(event, "item")
+            elif kind == "response.output_item.done":
+                self._done_items.add(get(event, "output_index"))
+            elif kind in _DELTAS:
+                place = _place(event)
+                self._sent_texts[place] = self._sent_texts.get(place, "") + get(event, "delta")
+        return sent
+
+    def _closing(self) -> list[Any]:
+        if self._is_closed or self._exchange.raises:
+            return []
+        self._is_closed = True
+        text = self._exchange.closing_text(self._answer.decision)
+        return [self._numbered(**fields) for fields in self._last_events(text)]
+
+    def _last_events(self, text: str) -> Iterator[dict[str, Any]]:
+        output = []
+        if text and not any(get(item, "type") == "message" for item in self._sent_items.values()):
+            yield from self._new_message()
+        for index, item in self._sent_items.items():
+            place = {"item_id": get(item, "id"), "output_index": index}
+            content = []
+            if index not in self._done_items and get(item, "type") == "message":
+                if text:
+                    yield {
+                        "type": "response.output_text.delta",
+                        "content_index": 0,
+                        "delta": text,
+                        "logprobs": [],
+                        **place,
+                    }
+                shown = self._sent_texts.get((index, "content", 0), "") + text
+                content = [{"type": "output_text", "text": shown, "annotations": []}]
+                yield {"type": "response.output_text.done", "content_index": 0, "text": shown, "logprobs": [], **place}
+                yield {"type": "response.content_part.done", "content_index": 0, "part": content[0], **place}
+            elif get(item, "type") == "message":
+                content = [
+                    {"type": "output_text", "text": self._sent_texts.get((index, "content", 0), ""), "annotations": []}
+                ]
+            kept = {"id": get(item, "id"), "type": get(item, "type"), "status": "incomplete"}
+            kept |= {"role": "assistant", "content": content} if kept["type"] == "message" else {"summary": []}
+            output.append(kept)
+            if index not in self._done_items:
+                yield {"type": "response.output_item.done", "output_index": index, "item": kept}
+        yield {"type": "response.incomplete", "response": self._incomplete(output)}
+
+    def _new_message(self) -> Iterator[dict[str, Any]]:
+        index = len(self._sent_items)
+        item = {"id": "msg_guardrail", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+        self._sent_items[index] = item
+        yield {"type": "response.output_item.added", "output_index": index, "item": item}
+        part = {"type": "output_text", "text": "", "annotations": []}
+        place = {"item_id": item["id"], "output_index": index, "content_index": 0}
+        yield {"type": "response.content_part.added", "part": part, **place}
+
+    def _incomplete(self, output: list[dict[str, Any]]) -> Any:
+        fields = {
+            "status": "incomplete",
+            "incomplete_details": {"reason": "content_filter"},
+            "output": output,
+        }
+        if self._response is None or isinstance(self._response, Mapping):
+            return {**(self._response or {}), **fields, "guardrail": summary_of(self._answer.decision)}
+        return self._response.model_copy(update=fields)
+
+    def _numbered(self, **fields: Any) -> Any:
+        self._number += 1
+        fields["sequence_number"] = self._number
+        if self._response is None or isinstance(self._response, Mapping):
+            return fields
+        return BaseLiteLLMOpenAIResponseObject(**fields)
+
+
+def get(event: Any, name: str) -> Any:
+    """Return a field of an event, which may be an object or a dict."""
+    return event.get(name) if isinstance(event, Mapping) else getattr(event, name, None)
+
+
+def _kind(event: Any) -> str:
+    kind = get(event, "type")
+    return str(getattr(kind, "value", kind))
+
+
+def _changed(event: Any, name: str, value: str | int) -> Any:
+    if isinstance(event, Mapping):
+        return {**event, name: value}
+    return event.model_copy(update={name: value})
+
+
+def _place(event: Any) -> Place:
+    summary = get(event, "summary_index")
+    if summary is not None:
+        return get(event, "output_index"), "summary", summary
+    return get(event, "output_index"), "content", get(event, "content_index") or 0
+
+
+def _part(place: Place, part: Any) -> tuple[Place, str, bool]:
+    text = get(part, "text") or get(part, "refusal") or ""
+    return place, text, place[1] == "summary" or get(part, "type") == "reasoning_text"
+
+
+def _item_texts(index: int, item: Any) -> list[tuple[Place, str, bool]]:
+    return [
+        _part((index, name, i), part) for name in ("summary", "content") for i, part in enumerate(get(item, name) or ())
+    ]
