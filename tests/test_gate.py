@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardrail.actions import Action
 from guardrail.decision import Failure, Reason
 from guardrail.errors import StreamClosed
 from guardrail.gate import Gate
-from guardrail.policy import Action, DebounceRule, Policy, ReleaseMode, Rules
+from guardrail.policy import DebounceRule, Policy, ReleaseMode, Rules
 from guardrail.taxonomy import RESPONSE_LABELS, Category, RiskLevel
 from guardrail.verdict import TokenVerdict, Verdict
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from guardrail.actions import Action
 from guardrail.decision import Decision, Direction, Reason
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Feed, Logits
 from guardrail.errors import ContextOverflow, ConversationError, EngineError, PolicyError, StreamClosed, StreamError
 from guardrail.guard import Guard
-from guardrail.policy import Action, CategoryRule, OnStop, Policy, ReleaseMode, Rules, TooLong
+from guardrail.policy import CategoryRule, OnStop, Policy, ReleaseMode, Rules, TooLong
 from guardrail.records import MemorySink
 from guardrail.taxonomy import RiskLevel
 from guardrail.testing import FailingEngine, HashEngine, MarkerEngine, not_a_number, raising, wrong_shape

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from guardrail.actions import Action
 from guardrail.conversation import Message, Role
 from guardrail.decision import Reason
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Feed, Logits
 from guardrail.errors import ConversationError, EngineError, PolicyError, StreamError
 from guardrail.guard import Guard
-from guardrail.policy import Action, CategoryRule, Policy, ReleaseMode, Rules
+from guardrail.policy import CategoryRule, Policy, ReleaseMode, Rules
 from guardrail.policy_file import load_policy, parse_policy
 from guardrail.records import MemorySink
 from guardrail.testing import FailingEngine, FakeSession, HashEngine, MarkerEngine, raising

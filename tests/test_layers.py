@@ -109,10 +109,11 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "training": {"torch", "numpy", "rich", "pydantic", "sklearn", "tokenizers", "safetensors", "onnx"},
     "leaktest": {"httpx", "rich"},
     "adapters.langchain": {"langchain_core"},
-    **dict.fromkeys(
-        [f"adapters.langchain.{name}" for name in ("approval", "middleware", "middleware_results", "middleware_structure")],
-        {"langchain_core", "langchain", "langgraph"},
-    ),
+    "adapters.langchain.approval": {"langchain_core", "langchain", "langgraph", "pydantic", "annotated_types"}
+    | {"typing_extensions"},
+    "adapters.langchain.middleware": {"langchain_core", "langchain", "langgraph"},
+    "adapters.langchain.middleware_results": {"langchain_core", "langchain", "langgraph"},
+    "adapters.langchain.middleware_structure": {"langchain_core", "langchain", "langgraph"},
     "adapters.langchain.spy": {"langchain_core", "langgraph", "pydantic"},
     "adapters.litellm": {"litellm", "fastapi", "pydantic"},
     "adapters.mcp": {"mcp", "anyio", "pydantic"},

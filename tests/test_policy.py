@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardrail.actions import Action
 from guardrail.errors import PolicyError
-from guardrail.policy import Action, CategoryRule, Policy, Reading, Rules
+from guardrail.policy import CategoryRule, Policy, Reading, Rules
 from guardrail.policy_file import READY_POLICIES, load_policy, parse_policy
 from guardrail.taxonomy import RESPONSE_LABELS, RiskLevel
 from guardrail.verdict import Verdict

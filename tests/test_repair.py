@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail import Action, Attempt, Direction, Guard, OnStop, Policy, PolicyError, Reason, next_attempt
+from guardrail import Action, Attempt, Decision, Direction, Guard, OnStop, Policy, PolicyError, Reason, next_attempt
 from guardrail.encoding import GuardTokenizer
 from guardrail.testing import FailingEngine, HashEngine, MarkerEngine, raising
 from tests.strategies import chunk_sizes, cuts, texts
@@ -20,9 +20,11 @@ def guard(tokenizer: GuardTokenizer) -> Guard:
     return Guard(MarkerEngine(tokenizer, {"☠": ("Unsafe", "Violent")}), tokenizer, policy=REPAIRING)
 
 
-def answer(guard: Guard, tries: list[str], *, size: int = 3) -> tuple[str, list[object]]:
+def answer(guard: Guard, tries: list[str], *, size: int = 3) -> tuple[str, list[Decision]]:
     """Play a chain that repairs: each attempt is what the LLM says next; return what was seen, and the decisions."""
-    seen, decisions, attempt = "", [], None
+    seen = ""
+    decisions: list[Decision] = []
+    attempt: Attempt | None = None
     for text in tries:
         released = ""
         with guard.open_stream("hi", conversation_id="c", attempt=attempt) as stream:

@@ -55,7 +55,7 @@ def agent_step(guard: Guard, history: list[Message], number: int) -> None:
     """One step of an agent: tool result in, answer with a call out; every part of it judged."""
     identity = {"conversation_id": "c"}
     result = Message(Role.TOOL, f"result number {number}: the weather is fine today, and will be tomorrow")
-    guard.check_tool_result(history, result.content, tool="weather", **identity)  # type: ignore[arg-type]  # str only
+    guard.check_tool_result(history, result.content, tool="weather", **identity)
     history.append(result)
     text = f"Let me look once more, for the time of number {number}."
     guard.check_response(history, text, conversation_id="c")
@@ -176,7 +176,11 @@ def test_a_tape_is_never_given_to_two(tokenizer: GuardTokenizer) -> None:
     def ask(text: str) -> None:
         found[text] = guard.check_prompt(text, conversation_id="c").verdict
 
-    threads = [Thread(target=lambda n=n: [ask(t) for t in asked[n::20]]) for n in range(20)]  # type: ignore[misc]  # loop
+    def ask_all(texts: list[str]) -> None:
+        for text in texts:
+            ask(text)
+
+    threads = [Thread(target=ask_all, args=(asked[n::20],)) for n in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -210,4 +214,4 @@ def repr_close(left: object, right: object) -> bool:
     """Compare nested lists of numbers up to the last digit that was kept."""
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
         return len(left) == len(right) and all(map(repr_close, left, right))
-    return abs(left - right) <= 0.0011  # type: ignore[operator]  # leaves are numbers
+    return bool(abs(left - right) <= 0.0011)  # type: ignore[operator]  # leaves are numbers

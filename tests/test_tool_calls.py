@@ -218,7 +218,7 @@ def test_prompts_and_answers_cannot_ask() -> None:
     """Only a tool call can wait for a person."""
     for changes in ({"prompt": Rules(controversial=Action.ASK)}, {"on_failure": "ask"}, {"unreadable": "ask"}):
         with pytest.raises(Exception, match=r"\[tools\]"):
-            Policy(**changes)  # type: ignore[arg-type]  # any field
+            Policy(**changes)
 
 
 def test_levels_of_the_two_markers(engine: MarkerEngine, tokenizer: GuardTokenizer, sink: MemorySink) -> None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from guardrail.conversation import ANSWER_HEADER, Message, Role, ToolCall, render, render_prompt
 from guardrail.guard import Guard
+from guardrail.tape import common_prefix
 from guardrail.testing import MarkerEngine, default_tokenizer
-from guardrail.windowing import common_prefix, fit_context, fit_prompt
+from guardrail.windowing import fit_context, fit_prompt
 
 TOKENIZER = default_tokenizer()
 SYSTEM, OLD, LAST = Message(Role.SYSTEM, "be kind"), Message(Role.USER, "old " * 40), Message(Role.USER, "the last")

@@ -280,13 +280,14 @@ async def pydantic_ai(guard: Guard, script: Script, played: Played, conversation
 def _scripted_provider() -> dict[str, Script]:
     """Return the scripts of a LiteLLM provider of our own, by the name of the model that plays them."""
     import litellm
+    from litellm.llms.custom_llm import CustomLLM
 
     scripts: dict[str, Script] = getattr(litellm, "_door_scripts", {})
     if scripts:
         return scripts
 
-    class Provider(litellm.CustomLLM):
-        async def astreaming(self, model: str, *args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
+    class Provider(CustomLLM):
+        async def astreaming(self, model: str, *args: Any, **kwargs: Any) -> AsyncGenerator[Any]:  # type: ignore[override]  # typed there as a coroutine
             async with aclosing(scripts[model].pieces()) as pieces:
                 async for piece in pieces:
                     yield {
@@ -306,7 +307,7 @@ def _scripted_provider() -> dict[str, Script]:
                 "tool_use": None,
             }
 
-    litellm._door_scripts = scripts  # type: ignore[attr-defined]  # the provider is registered once
+    litellm._door_scripts = scripts  # the provider is registered once
     litellm.custom_provider_map = [{"provider": "door", "custom_handler": Provider()}]
     return scripts
 

@@ -1,4 +1,4 @@
-"""What every adapter must do, whatever its framework: the same text released, the same decision, nothing else let out."""
+"""What every adapter must do, whatever its framework: the same text released, one decision, nothing else let out."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from tests.adapters.doors import DOORS, Died, Played, Script, is_there
 
 CANARY = Canary(
     "contract",
-    "Bread needs flour, water, salt and time; let the dough rest.☠☠ FORBIDDEN alder12 birch13 cedar14 dogwood15 ebony16",
+    "Bread needs flour, water, salt and time; let the dough rest.☠☠ FORBIDDEN alder12 birch13 cedar14 dogwood15",
     "☠☠ FORBIDDEN",
     "How?",
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from guardrail.actions import Action
 from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.encoding import GuardTokenizer
@@ -14,7 +15,6 @@ from guardrail.evaluation.rows import TARGETS, Row
 from guardrail.evaluation.runner import run
 from guardrail.evaluation.tables import Report, to_markdown
 from guardrail.guard import Guard
-from guardrail.policy import Action
 from guardrail.policy_file import load_policy
 from guardrail.taxonomy import RiskLevel
 from guardrail.testing import FailingEngine, MarkerEngine, raising
