@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from annotated_types import Len
 from langchain.agents.middleware import ToolCallRequest
 from langchain.agents.middleware.human_in_the_loop import (
     ActionRequest,
@@ -16,7 +15,7 @@ from langchain.agents.middleware.human_in_the_loop import (
 )
 from langchain_core.messages import ToolCall
 from langgraph.types import interrupt
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from guardrail.adapters.langchain.middleware_calls import Ruling
@@ -32,7 +31,7 @@ Answer = ApproveDecision | EditDecision | RejectDecision
 class Answers(TypedDict):
     """What the run is resumed with: one decision, for the one call that was asked about."""
 
-    decisions: Annotated[list[Answer], Len(1, 1)]
+    decisions: Annotated[list[Answer], Field(min_length=1, max_length=1)]
 
 
 def can_ask(config: Mapping[str, Any]) -> bool:

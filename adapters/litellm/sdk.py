@@ -66,7 +66,8 @@ class _Call:
 
     def __init__(self, guard: Guard, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         bound = signature(litellm.completion).bind(*args, **kwargs).arguments
-        self.data: dict[str, Any] = {**bound, **bound.pop("kwargs", {})}
+        extra = bound.pop("kwargs", {})
+        self.data: dict[str, Any] = {**bound, **extra}
         self.data["messages"] = [dict(message) for message in self.data.get("messages") or ()]
         self.is_stream = bool(self.data.get("stream"))
         self.exchange: Exchange = exchange_of(guard, self.data)

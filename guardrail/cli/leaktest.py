@@ -56,9 +56,9 @@ def leaktest(
     have been withheld, and how many tokens late the stop came; and for each call how many tokens the LLM still wrote.
 
     ```sh
-    guardrail leaktest my_app:build                       # def build(llm): return guard | llm | guard
-    guardrail leaktest my_app:show                        # def show(tokens): yield ...
-    guardrail leaktest --url http://localhost:4000/v1 --model my-model --canary word
+    guardrail leaktest my_app:build     # def build(llm): return guard | llm | guard
+    guardrail leaktest my_app:show      # def show(tokens): yield ...
+    guardrail leaktest --url http://localhost:4000/v1 --model my-model
     ```
 
     With `--url` the command is the upstream too: configure the gateway to take its LLM from http://127.0.0.1:8765/v1

@@ -25,6 +25,25 @@ BAD = "☠☠ FORBIDDEN alder12 birch13"
 CLEAN = "Bread needs flour, water, salt and time."
 
 
+def dig(value: Any) -> Iterator[str]:
+    """Yield all texts in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from dig(list(value.values()))
+    elif isinstance(value, list):
+        for one in value:
+            yield from dig(one)
+
+
+def call_deltas(name: str, arguments: str, *, size: int, text: str = "", index: int = 0) -> list[dict[str, Any]]:
+    """Return the deltas of an answer that calls a tool."""
+    start = {"index": index, "id": f"call{index}", "type": "function", "function": {"name": name, "arguments": ""}}
+    pieces = [arguments[i : i + size] for i in range(0, len(arguments), size)]
+    calls = [start, *({"index": index, "function": {"arguments": piece}} for piece in pieces)]
+    return [*([{"content": text}] if text else []), *({"tool_calls": [call]} for call in calls)]
+
+
 @dataclass
 class Proxy:
     """A running proxy.

@@ -32,7 +32,6 @@ class Script:
         is_endless: repeat the last delta until the reader hangs up.
         dies: break the connection instead of finishing.
         n_sent: deltas sent.
-        n_requests: times it was asked for.
         requests: bodies that asked for it.
         ended: set when the answer was sent to its end, or the reader has hung up.
         was_cut: whether the reader hung up before the end.
@@ -109,6 +108,10 @@ class Upstream:
         """Answer `run <name>` with these scripts, one after the other, the last one again and again."""
         self.scripts[name] = list(scripts)
         return scripts[0]
+
+    def latest(self, prompt: str) -> Script:
+        """Return the script that a prompt played last."""
+        return self.scripts[prompt.removeprefix("run ")][0]
 
     async def _answer(self, request: Request) -> Response:
         body = await request.json()
