@@ -44,8 +44,10 @@ def checking_result(
     before = list(messages)
     while before and before[-1].role is Role.TOOL:
         before.pop()
+    if context.trust is Trust.TRUSTED:
+        return (yield from _checking(context, tokenizer, [], [replace(result, unreadable=())]))
     read = (*before, replace(result, content=undo_unicode(result.content)))
-    return (yield from _checking(context, tokenizer, [] if context.trust is Trust.TRUSTED else [read], [result]))
+    return (yield from _checking(context, tokenizer, [read], [result]))
 
 
 def _checking(

@@ -18,10 +18,12 @@ RULES = {"verdict", "policy", "policy_file", "tool_rules", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
 MOVING = {"engines.base", "tape", "gate", "reading", "driving", "context", "stream", "checking"}
 AGENTS = {"json_text", "repair", "screening", "tool_calls"}
+WAITING = {"waiting"}
+"""For adapters: sync and async written once."""
 FACES = {"judging", "tool_checks"}
 """Parts of the facade."""
 CORE = RULES | TEXT | MOVING | AGENTS | FACES | {"guard", "records.base"}
-FACADE = CORE | {"records", "testing"}
+FACADE = CORE | WAITING | {"records", "testing"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "": CORE,
@@ -37,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversation": set(),
     "encoding": {"conversation"},
     "json_text": set(),
+    "waiting": set(),
     "repair": RULES,
     "windowing": {"conversation", "encoding", "tape"},
     "gate": {"verdict", "policy", "decision"},
@@ -68,6 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "leaktest": FACADE | {"leaktest"},
     "adapters": FACADE,
     "adapters.langchain.spy": FACADE | {"leaktest"},
+    "adapters.langchain.spy_calls": FACADE | {"leaktest"},
     "onnx_export": {"onnx_export", "checkpoint", "checkpoint_config", "exported", "verdict"} | TEXT,
     "onnx_export.verify": {
         "onnx_export",

@@ -14,13 +14,13 @@ from guardrail.adapters.langchain.chunks import as_generation
 from guardrail.adapters.langchain.exchange import Exchange, harder, refuses
 from guardrail.adapters.langchain.metadata import closing_info, closing_metadata
 from guardrail.adapters.langchain.outlet import Outlet
-from guardrail.adapters.langchain.steps import Steps, wait
 from guardrail.conversation import Message, Role
 from guardrail.decision import Decision
 from guardrail.errors import StreamError
 from guardrail.policy import ReleaseMode
 from guardrail.repair import Attempt, next_attempt
 from guardrail.stream import Stream
+from guardrail.waiting import Steps, wait
 
 
 class Answer:

@@ -7,10 +7,10 @@ from itertools import count
 
 from guardrail.adapters.langchain.calls import Call
 from guardrail.adapters.langchain.exchange import Exchange, harder, refuses
-from guardrail.adapters.langchain.steps import Steps, wait
 from guardrail.conversation import Message, ToolCall
 from guardrail.decision import Decision
 from guardrail.tool_calls import ToolCallStream
+from guardrail.waiting import Steps, wait
 
 Judged = dict[tuple[str, str], Decision]
 """Decisions by the content of the call."""

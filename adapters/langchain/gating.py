@@ -11,8 +11,8 @@ from guardrail.adapters.langchain.chunks import aclosed_at_end, as_chunk, closed
 from guardrail.adapters.langchain.exchange import Exchange
 from guardrail.adapters.langchain.metadata import kept_at_stop
 from guardrail.adapters.langchain.outlet import Outlet
-from guardrail.adapters.langchain.steps import arun, run
 from guardrail.decision import Decision
+from guardrail.waiting import arun, run
 
 Messages = list[BaseMessage]
 Chunks = Iterator[ChatGenerationChunk]

@@ -52,7 +52,6 @@ from guardrail.adapters.langchain.middleware_calls import (
 from guardrail.adapters.langchain.middleware_results import Screener
 from guardrail.adapters.langchain.middleware_structure import aanswered, answered, without_refused_structure
 from guardrail.adapters.langchain.middleware_turns import (
-    Recent,
     behind_answer,
     changes,
     is_refused,
@@ -60,10 +59,11 @@ from guardrail.adapters.langchain.middleware_turns import (
     reading_key,
     without_stopped,
 )
-from guardrail.adapters.langchain.steps import Steps, Wait, arun, run, wait
+from guardrail.adapters.langchain.recent import Recent
 from guardrail.conversation import Message, Role, ToolCall
 from guardrail.decision import Decision
 from guardrail.guard import Guard, PolicySource
+from guardrail.waiting import Steps, Wait, arun, run, wait
 
 Answered = ModelResponse[Any] | AIMessage | ExtendedModelResponse[Any]
 Brought = ToolMessage | Command[Any]

@@ -11,13 +11,12 @@ from langchain_core.tools.base import _format_output, _handle_tool_error
 from langgraph.types import Command
 
 from guardrail.adapters.langchain.metadata import decision_metadata
-from guardrail.adapters.langchain.middleware_turns import Recent, reading_key
-from guardrail.adapters.langchain.steps import Steps, arun, run, wait
-from guardrail.conversation import Message, Role
-from guardrail.decision import Decision
+from guardrail.adapters.langchain.middleware_turns import reading_key
+from guardrail.adapters.langchain.recent import Recent
+from guardrail.conversation import Message
 from guardrail.guard import Guard
 from guardrail.screening import Screened
-from guardrail.tool_rules import Trust
+from guardrail.waiting import Steps, arun, run, wait
 
 M = TypeVar("M", bound=BaseMessage)
 
@@ -107,18 +106,12 @@ class Screener:
         return copy
 
     def _judging(self, text: str, unreadable: tuple[str, ...]) -> Steps[Screened]:
-        guard, policy = self.guard, self.guard.policy
+        guard = self.guard
         screened: Screened = yield wait(
             guard.screen_tool_result, guard.ascreen_tool_result, self.conversation, text,
-            tool=self.tool, conversation_id=self.conversation_id,
+            tool=self.tool, conversation_id=self.conversation_id, unreadable=unreadable,
         )  # fmt: skip
-        if screened.decision.stopped or not unreadable or policy.tools.rule(self.tool).result is Trust.TRUSTED:
-            return screened
-        turns = (*self.conversation, Message(Role.TOOL, "", unreadable=unreadable))
-        decision: Decision = yield wait(
-            guard.check_prompt, guard.acheck_prompt, turns, conversation_id=self.conversation_id
-        )
-        return Screened(policy.result_message(None), decision) if decision.stopped else screened
+        return screened
 
     def _screening_command(self, command: Command[Any]) -> Steps[Command[Any]]:
         update = dict(command._update_as_tuples())  # an update may also be pairs, or an object of a state's class

@@ -1,41 +1,12 @@
 """Which turns of an agent's conversation have been read, and which the model is not shown again."""
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from typing import Generic, TypeVar
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 
 from guardrail.actions import Action
 from guardrail.decision import Direction
-
-V = TypeVar("V")
-
-_MOST = 8192
-"""Entries kept; what is forgotten is read again. Our own choice."""
-
-
-class Recent(Generic[V]):
-    """The latest entries by key. Bounded: the oldest go. Safe for many threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[Hashable, V] = OrderedDict()
-
-    def keep(self, key: Hashable, value: V) -> None:
-        """Keep a value under its key."""
-        with self._lock:
-            self._entries[key] = value
-            self._entries.move_to_end(key)
-            while len(self._entries) > _MOST:
-                self._entries.popitem(last=False)
-
-    def find(self, key: Hashable) -> V | None:
-        """Return the value; None if there is none."""
-        with self._lock:
-            return self._entries.get(key)
 
 
 def reading_key(conversation_id: str, message: BaseMessage) -> Hashable:

@@ -23,7 +23,7 @@ from langchain_core.runnables.config import merge_configs
 
 from guardrail.adapters.langchain.chunks import aclosed_at_end, closed_at_end
 from guardrail.adapters.langchain.metadata import kept_at_stop
-from guardrail.adapters.langchain.steps import Steps, arun, run, wait
+from guardrail.waiting import Steps, arun, run, wait
 
 NO_STREAM = "nostream"
 """The tag by which LangGraph leaves a run's messages out of its streams."""
