@@ -1,4 +1,4 @@
-"""One answer on its way through the guard: its text token by token, its calls whole; what carries them waits in line."""
+"""One answer on its way through the guard: text token by token, calls whole; what carries them waits in line."""
 
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -241,14 +241,14 @@ class Answer(Generic[Made]):
 
     def _end_call(self, call: _Call, position: int) -> Steps[Decision]:
         if call.stream and call.opened_as == call.name:
-            return (yield wait(call.stream.finish, call.stream.afinish))
+            decision: Decision = yield wait(call.stream.finish, call.stream.afinish)
+            return decision
         guard, whole = self._exchange.guard, ToolCall(call.name, call.arguments)
-        return (
-            yield wait(
-                guard.check_tool_call, guard.acheck_tool_call, self._context(position), whole,
-                conversation_id=self._exchange.id,
-            )
+        decision = yield wait(
+            guard.check_tool_call, guard.acheck_tool_call, self._context(position), whole,
+            conversation_id=self._exchange.id,
         )  # fmt: skip
+        return decision
 
     def _context(self, n_calls: int) -> tuple[Message, ...]:
         """Return the messages with the turn that calls: its text and its first calls."""

@@ -35,13 +35,21 @@ class GuardCallback(CustomLogger):
         self._on_flag = on_flag
 
     def log_success_event(
-        self, kwargs: dict[str, Any], response_obj: Any, start_time: datetime, end_time: datetime  # noqa: ARG002
+        self,
+        kwargs: dict[str, Any],
+        response_obj: Any,
+        start_time: datetime,
+        end_time: datetime,  # noqa: ARG002
     ) -> None:
         """Judge a call that is complete."""
         self._tell(run(judging_logged(self.guard, kwargs, response_obj)))
 
     async def async_log_success_event(
-        self, kwargs: dict[str, Any], response_obj: Any, start_time: datetime, end_time: datetime  # noqa: ARG002
+        self,
+        kwargs: dict[str, Any],
+        response_obj: Any,
+        start_time: datetime,
+        end_time: datetime,  # noqa: ARG002
     ) -> None:
         """As `log_success_event`, without blocking the event loop."""
         self._tell(await arun(judging_logged(self.guard, kwargs, response_obj)))

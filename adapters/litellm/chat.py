@@ -190,7 +190,8 @@ def call_texts(call: Any) -> tuple[str, str]:
 def _show(chunk: Chunk, choice: Any, field: str, text: str) -> Chunk:
     if isinstance(choice, TextChoices):
         return _skeleton(chunk, [TextChoices(index=choice.index, text=text)])
-    return _skeleton(chunk, [_choice(choice, Delta(**{field: text}))])
+    said: dict[str, Any] = {field: text}
+    return _skeleton(chunk, [_choice(choice, Delta(**said))])
 
 
 def _choice(choice: Any, delta: Delta) -> StreamingChoices:

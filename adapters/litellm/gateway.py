@@ -140,13 +140,13 @@ class Gateway:
             for block in response.mcp_tool_call_response:
                 await self._screen_block(dict(kwargs), tool, block)
         except Exception as error:  # noqa: BLE001  # the gateway's edge: whatever fails, the result stays back
-            verbose_proxy_logger.error("guardrail: an MCP result was withheld: %s", type(error).__name__)  # noqa: TRY400
+            verbose_proxy_logger.error("guardrail: an MCP result was withheld: %s", type(error).__name__)
             for block in response.mcp_tool_call_response:
                 block.text = self._guard.policy.result_message(None)
         return response
 
-    async def judge_texts(self, inputs: Any, data: dict[str, Any], input_type: str) -> Any:
-        """Judge single texts; return them.
+    async def judge_texts(self, inputs: Mapping[str, Any], data: dict[str, Any], input_type: str) -> None:
+        """Judge single texts.
 
         Raises:
             HTTPException: 400, one was stopped.
@@ -159,7 +159,6 @@ class Gateway:
                 decision = await self._guard.acheck_response(exchange.messages, text, conversation_id=exchange.id)
             if refuses(decision):
                 raise self._refusal(decision)
-        return inputs
 
     async def judge_logged(self, kwargs: dict[str, Any], result: Any) -> dict[str, Any]:
         """Judge a call that LiteLLM is about to log; return its details with what would have been stopped."""
@@ -189,7 +188,7 @@ class Gateway:
             raise self._refusal(decision)
 
     async def _screen_block(self, data: dict[str, Any], tool: str, block: Any) -> None:
-        holder = block if hasattr(block, "text") else getattr(block, "resource", None)
+        holder: Any = block if hasattr(block, "text") else getattr(block, "resource", None)
         if not isinstance(getattr(holder, "text", None), str):
             raise NotUnderstood("a block holds no text")
         started = time.time()

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, ClassVar, Literal
 
-from litellm.caching import DualCache
+from litellm.caching.dual_cache import DualCache
 from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.proxy._types import UserAPIKeyAuth
 from litellm.types.guardrails import GuardrailEventHooks
@@ -165,4 +165,5 @@ class StreamGuardrail(CustomGuardrail):
         Raises:
             HTTPException: 400, one was stopped.
         """
-        return await self._gateway.judge_texts(inputs, request_data, input_type)
+        await self._gateway.judge_texts(inputs, request_data, input_type)
+        return inputs

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from litellm.types.llms.openai import BaseLiteLLMOpenAIResponseObject
+from litellm.types.llms.base import BaseLiteLLMOpenAIResponseObject
 
 from guardrail.adapters.litellm.answer import Answer
 from guardrail.adapters.litellm.errors import NotUnderstood
@@ -33,7 +33,9 @@ _DONE = {
 _PARTS = {"response.content_part", "response.reasoning_summary_part"}
 _ITEMS = {"response.output_item"}
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
-_CALLS = ("function_call_arguments", "mcp_call_arguments", "custom_tool_call_input", "code_interpreter_call_code")
+_CALLS = tuple(
+    f"response.{name}" for name in ("function_call_arguments", "mcp_call_arguments", "custom_tool_call_input", "code_interpreter_call_code")
+)
 _QUIET = (".created", ".in_progress", ".queued", ".searching", ".completed", ".generating", ".interpreting")
 
 
@@ -111,7 +113,7 @@ class ResponsesGate:
             return (
                 yield from self._taking_item(event, get(event, "output_index"), get(event, "item"), stage == "done")
             )
-        if base.removeprefix("response.") in _CALLS:
+        if base in _CALLS:
             return (yield from self._taking_call(event, stage == "done"))
         if kind in _ENDS:
             return (yield from self._taking_end(event))

@@ -191,8 +191,9 @@ def _messages(response: MutableMapping[str, Any]) -> Whole:
 
 def _responses(response: ResponsesAPIResponse) -> Whole:
     def cut(closing: str, _decision: Decision) -> None:
-        response.output = [item for item in response.output if get(item, "type") in ("message", "reasoning")]
-        texts = [part for part in _text_parts(response.output) if get(part, "type") == "output_text"]
+        output: list[Any] = [item for item in response.output if get(item, "type") in ("message", "reasoning")]
+        response.output = output
+        texts = [part for part in _text_parts(output) if get(part, "type") == "output_text"]
         if closing and texts:
             _setter(texts[0], "text")(closing)
         response.status = "incomplete"

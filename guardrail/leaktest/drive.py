@@ -71,6 +71,7 @@ class Progress:
 
     def hear(self, outlet: str, part: str, found: Iterable[tuple[str, str]]) -> None:
         """Pass the texts of a piece on to the spy."""
+        self._spy.listen(outlet)
         for path, text in found:
             self._spy.heard(outlet, text, part + path)
             if self.first_text_at is None and self._canary.tokens[0] in text:

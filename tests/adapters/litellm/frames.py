@@ -132,7 +132,7 @@ class Messages:
         ):
             frames += self._stop()
             self.blocks.append(self._new(kind, delta))
-            start = {"input": {}} if kind == "tool_use" else {}
+            start: dict[str, Any] = {"input": {}} if kind == "tool_use" else {}
             block = {**self.blocks[-1], **start}
             frames.append(self._event("content_block_start", index=len(self.blocks) - 1, content_block=block))
         if kind == "tool_use":

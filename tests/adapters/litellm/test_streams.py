@@ -117,7 +117,8 @@ def test_a_policy_that_holds_answers_lets_nothing_of_a_stopped_one_out(client: o
 
 def test_a_repaired_stream_goes_on_behind_what_was_released(client: openai.OpenAI, plays: Plays, proxy: Proxy) -> None:
     """The LLM is asked again with the released text and an instruction; LiteLLM logs what the reader saw."""
-    prompt, first = plays(Script.of(CLEAN + BAD), Script.of(" Now bake it."))
+    first = Script.of(CLEAN + BAD, is_endless=True, pause_s=0.005)
+    prompt, _ = plays(first, Script.of(" Now bake it."))
     chunks = list(chat(client, prompt, guardrail="repair"))
     assert text_of(chunks) == CLEAN + " Now bake it."
     assert ends_of(chunks) == ["stop"]
@@ -185,9 +186,7 @@ def test_a_harmless_call_leaves_whole(client: openai.OpenAI, plays: Plays, size:
         pytest.param("pay", '{"amount": 5}', id="always-asks"),
     ],
 )
-def test_no_fragment_of_a_refused_call_leaves(
-    client: openai.OpenAI, plays: Plays, name: str, arguments: str
-) -> None:
+def test_no_fragment_of_a_refused_call_leaves(client: openai.OpenAI, plays: Plays, name: str, arguments: str) -> None:
     """A stopped call, or one that would need a person's consent, ends the choice."""
     prompt, _ = plays(Script(call_deltas(name, arguments, size=5, text=CLEAN), "tool_calls"))
     chunks = list(chat(client, prompt))
@@ -209,9 +208,7 @@ def test_a_risky_call_takes_the_harmless_one_beside_it_back(client: openai.OpenA
 def test_what_an_llm_that_dies_had_not_been_cleared_for_stays_back(proxy: Proxy, plays: Plays) -> None:
     """A marker that waits for its verdict is dropped with the connection; the client gets an error frame."""
     prompt, _ = plays(Script.of("Bread.☠", size=1, dies=True))
-    got = proxy.post(
-        "/v1/chat/completions", model="m", messages=[{"role": "user", "content": prompt}], stream=True
-    )
+    got = proxy.post("/v1/chat/completions", model="m", messages=[{"role": "user", "content": prompt}], stream=True)
     frames = [json.loads(line.removeprefix("data: ")) for line in got.text.split("\n\n") if line]
     assert "error" in frames[-1]
     assert "☠" not in "".join(dig(frames))

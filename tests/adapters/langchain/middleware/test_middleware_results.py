@@ -151,7 +151,8 @@ def test_a_harmless_result_is_unchanged(acts: Any, agent_of: Any, go: Any) -> No
         {"type": "text", "text": "bread"}, {"type": "image", "base64": "AAAA", "mime_type": "image/png"},
     ]  # fmt: skip
     assert (told.artifact, told.name, told.status) == ({"a": 1}, "both", "success")
-    assert told.response_metadata["guardrail"]["action"] == "allow"
+    assert told.response_metadata["guardrail"]["action"] == "flag"  # because of the image
+    assert told.response_metadata["guardrail"]["unreadable"] == ["image"]
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
