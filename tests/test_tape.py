@@ -1,6 +1,5 @@
 """Nothing is read twice inside a conversation, nothing is shared between two, and reuse changes no verdict."""
 
-from collections.abc import Callable, Sequence
 from threading import Thread
 
 import pytest
@@ -9,46 +8,17 @@ from hypothesis import strategies as st
 
 from guardrail import Guard, Message, Role, ToolCall
 from guardrail.encoding import GuardTokenizer
-from guardrail.engines.base import Engine, Feed, Logits, ModelInfo, Session
+from guardrail.engines.base import Engine
 from guardrail.tape import KeptTapes, Tapes
 from guardrail.testing import FailingEngine, HashEngine, MarkerEngine, default_tokenizer, raising
+from tests.counting import CountingEngine
 from tests.strategies import chunk_sizes, cuts, texts
 
 
-class Counting:
-    """An engine that counts what it reads and what is open."""
-
-    def __init__(self, inner: Engine) -> None:
-        self.inner = inner
-        self.n_read = 0
-        self.opened: list[Session] = []
-
-    @property
-    def info(self) -> ModelInfo:
-        return self.inner.info
-
-    def open(self) -> Session:
-        self.opened.append(self.inner.open())
-        return self.opened[-1]
-
-    def step(self, feeds: Sequence[Feed]) -> list[Logits]:
-        self.n_read += sum(len(feed.ids) for feed in feeds)
-        return self.inner.step(feeds)
-
-    def close(self) -> None:
-        self.inner.close()
-
-    def count(self, work: Callable[[], object]) -> int:
-        """Return how many tokens some work reads."""
-        before = self.n_read
-        work()
-        return self.n_read - before
-
-
 @pytest.fixture
-def counting(tokenizer: GuardTokenizer) -> Counting:
+def counting(tokenizer: GuardTokenizer) -> CountingEngine:
     """An engine that counts."""
-    return Counting(MarkerEngine(tokenizer, {"☠": ("Unsafe", "Violent")}))
+    return CountingEngine(MarkerEngine(tokenizer, {"☠": ("Unsafe", "Violent")}))
 
 
 def agent_step(guard: Guard, history: list[Message], number: int) -> None:
@@ -65,7 +35,7 @@ def agent_step(guard: Guard, history: list[Message], number: int) -> None:
 
 
 def test_a_step_of_an_agent_reads_its_new_text_however_long_the_history(
-    counting: Counting, tokenizer: GuardTokenizer
+    counting: CountingEngine, tokenizer: GuardTokenizer
 ) -> None:
     """The tenth step reads as much as the third; without an id it reads the whole history again, several times."""
     guard = Guard(counting, tokenizer)
@@ -76,7 +46,7 @@ def test_a_step_of_an_agent_reads_its_new_text_however_long_the_history(
     assert counting.count(lambda: agent_step(forgetful, history, 10)) > 5 * max(costs[2:])
 
 
-def test_a_prompt_check_leaves_the_answer_little_to_read(counting: Counting, tokenizer: GuardTokenizer) -> None:
+def test_a_prompt_check_leaves_the_answer_little_to_read(counting: CountingEngine, tokenizer: GuardTokenizer) -> None:
     """What was read to judge the prompt is the beginning of what stands before the answer."""
     guard = Guard(counting, tokenizer)
     prompt = "Tell me about bread. " * 30
@@ -84,7 +54,7 @@ def test_a_prompt_check_leaves_the_answer_little_to_read(counting: Counting, tok
     assert counting.count(lambda: guard.open_stream(prompt, conversation_id="c").close()) < 10 < first
 
 
-def test_a_call_does_not_read_its_own_turn_again(counting: Counting, tokenizer: GuardTokenizer) -> None:
+def test_a_call_does_not_read_its_own_turn_again(counting: CountingEngine, tokenizer: GuardTokenizer) -> None:
     """The text before a call, and the calls before it, are what the answer's reading and their own have left."""
     guard = Guard(counting, tokenizer)
     text = "First I look it up, then I tell you what I found. " * 20
@@ -107,7 +77,7 @@ def test_a_call_behind_a_turn_that_is_too_long_is_read_all_the_same(tokenizer: G
     assert not guard.check_tool_call(turn, ToolCall("t", '{"a": "' + "b c " * 300 + '"}')).action.rank
 
 
-def test_another_conversation_reads_everything_itself(counting: Counting, tokenizer: GuardTokenizer) -> None:
+def test_another_conversation_reads_everything_itself(counting: CountingEngine, tokenizer: GuardTokenizer) -> None:
     """The same words under another id, or under none, share nothing."""
     guard = Guard(counting, tokenizer)
     costs = [
@@ -118,7 +88,9 @@ def test_another_conversation_reads_everything_itself(counting: Counting, tokeni
     assert counting.count(lambda: guard.check_prompt("the same words", conversation_id="a")) == 1
 
 
-def test_a_marker_in_one_attempt_at_a_turn_is_gone_in_the_next(counting: Counting, tokenizer: GuardTokenizer) -> None:
+def test_a_marker_in_one_attempt_at_a_turn_is_gone_in_the_next(
+    counting: CountingEngine, tokenizer: GuardTokenizer
+) -> None:
     """What a turn's text left behind is rolled back before another text takes its place."""
     guard = Guard(counting, tokenizer)
     assert guard.check_prompt("do ☠ it", conversation_id="c").stopped
@@ -127,7 +99,7 @@ def test_a_marker_in_one_attempt_at_a_turn_is_gone_in_the_next(counting: Countin
     assert not guard.check_response("hi", "ab cd ef", conversation_id="c").stopped
 
 
-def test_a_failed_step_leaves_nothing_to_reuse(counting: Counting, tokenizer: GuardTokenizer) -> None:
+def test_a_failed_step_leaves_nothing_to_reuse(counting: CountingEngine, tokenizer: GuardTokenizer) -> None:
     """After a failure the conversation is read from its beginning, in a fresh session."""
     guard = Guard(counting, tokenizer)
     guard.check_prompt("some words", conversation_id="c")
@@ -140,7 +112,7 @@ def test_a_failed_step_leaves_nothing_to_reuse(counting: Counting, tokenizer: Gu
     assert len(counting.opened) == n_open + 1
 
 
-def test_memory_is_bounded_and_the_longest_unused_go_first(counting: Counting, tokenizer: GuardTokenizer) -> None:
+def test_memory_is_bounded_and_the_longest_unused_go_first(counting: CountingEngine, tokenizer: GuardTokenizer) -> None:
     """Tapes beyond the bound are closed; the conversation that spoke last is still known."""
     guard = Guard(counting, tokenizer)
     for number in range(400):
@@ -155,7 +127,7 @@ def test_memory_is_bounded_and_the_longest_unused_go_first(counting: Counting, t
 
 def test_bytes_bound_what_is_kept(engines: dict[str, Engine], tokenizer: GuardTokenizer) -> None:
     """An engine that counts its KV cache keeps no more than the bound allows."""
-    engine = Counting(engines["onnx-fp32"])
+    engine = CountingEngine(engines["onnx-fp32"])
     per_token = engine.info.kv_bytes_per_token
     assert per_token == 2 * 2 * 2 * 16 * 4  # key and value, layers, heads, size, float32
     kept = KeptTapes(engine, 100 * per_token)

@@ -1,6 +1,5 @@
 """One conversation, many turns: the guard reads what is new, and nothing twice."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,50 +7,28 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 
 from guardrail import Guard, GuardTokenizer
 from guardrail.adapters.langchain import GuardedChatModel, GuardRunnable
-from guardrail.engines.base import Engine, Feed, Logits, ModelInfo, Session
 from guardrail.testing import MarkerEngine
+from tests.counting import CountingEngine
 
 QUESTION = "And what comes next, when all of the dough has rested for a night?"
 REPLY = "Next you shape it with wet hands, and bake it in a very hot oven."
 N_TURNS = 8
 
 
-class Counting:
-    """Counts the tokens that an engine is fed."""
-
-    def __init__(self, inner: Engine) -> None:
-        self._inner = inner
-        self.n_fed = 0
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._inner.info
-
-    def open(self) -> Session:
-        return self._inner.open()
-
-    def step(self, feeds: Sequence[Feed]) -> list[Logits]:
-        self.n_fed += sum(len(feed.ids) for feed in feeds)
-        return self._inner.step(feeds)
-
-    def close(self) -> None:
-        self._inner.close()
-
-
 @pytest.fixture
-def engine(tokenizer: GuardTokenizer) -> Counting:
-    return Counting(MarkerEngine(tokenizer, {"☠": ("Unsafe", "Violent")}))
+def engine(tokenizer: GuardTokenizer) -> CountingEngine:
+    return CountingEngine(MarkerEngine(tokenizer, {"☠": ("Unsafe", "Violent")}))
 
 
-def n_read(engine: Counting, model: Any, turns: Any, config: Any) -> list[int]:
+def n_read(engine: CountingEngine, model: Any, turns: Any, config: Any) -> list[int]:
     """Talk for some turns; return the tokens that the engine read at each."""
     history: list[BaseMessage] = [HumanMessage("Tell me about bread. " * 20)]
     counts = []
     for _ in range(N_TURNS):
-        before = engine.n_fed
+        before = engine.n_read
         answer = model.invoke(history, config)
         history += turns(answer)
-        counts.append(engine.n_fed - before)
+        counts.append(engine.n_read - before)
     return counts
 
 
@@ -69,7 +46,7 @@ CALL: Any = {"name": "look_up", "args": '{"word": "dough"}', "id": "c", "index":
 @pytest.mark.parametrize("way", ["model", "chain"])
 @pytest.mark.parametrize("calls", [False, True], ids=["text", "calls"])
 def test_each_turn_reads_what_is_new(
-    engine: Counting, tokenizer: GuardTokenizer, script: Any, way: str, calls: bool
+    engine: CountingEngine, tokenizer: GuardTokenizer, script: Any, way: str, calls: bool
 ) -> None:
     """With one thread id a turn costs the same however long the history is: the last answer and the new text."""
     guard = Guard(engine, tokenizer)
@@ -85,13 +62,15 @@ def test_each_turn_reads_what_is_new(
     assert anew[-1] > 2 * first
 
 
-async def test_parallel_conversations_keep_apart(engine: Counting, tokenizer: GuardTokenizer, script: Any) -> None:
+async def test_parallel_conversations_keep_apart(
+    engine: CountingEngine, tokenizer: GuardTokenizer, script: Any
+) -> None:
     """Each thread id has its own readings; many at once cost as much as one after the other."""
     model: Any = GuardedChatModel(script(REPLY), Guard(engine, tokenizer))
     history = [HumanMessage("Tell me about bread. " * 20), AIMessage(REPLY), HumanMessage(QUESTION)]
     configs: Any = [{"configurable": {"thread_id": f"t{i}"}} for i in range(6)]
     await model.abatch([history[:1]] * 6, configs)
-    n_first = engine.n_fed
+    n_first = engine.n_read
     await model.abatch([history] * 6, configs)
-    assert engine.n_fed - n_first < n_first / 2
-    assert (engine.n_fed - n_first) % 6 == 0
+    assert engine.n_read - n_first < n_first / 2
+    assert (engine.n_read - n_first) % 6 == 0

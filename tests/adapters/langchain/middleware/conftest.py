@@ -3,7 +3,7 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,9 +20,9 @@ from pydantic import Field
 
 from guardrail import Guard, GuardTokenizer
 from guardrail.adapters.langchain.middleware import GuardMiddleware
-from guardrail.engines.base import Engine, Feed, Logits, ModelInfo, Session
 from guardrail.errors import EngineError
 from guardrail.testing import FailingEngine, MarkerEngine, raising
+from tests.counting import CountingEngine
 
 RISKY = "☠☠ ♜♞♝"
 """The marker and what stands behind it: none of these characters occurs anywhere else."""
@@ -209,37 +209,12 @@ def tools_of() -> Callable[..., list[BaseTool]]:
     return lambda *names: [{"echo": echo}[name] for name in names]
 
 
-class CountingEngine:
-    """Counts what its inner engine is fed."""
-
-    def __init__(self, inner: Engine) -> None:
-        self._inner = inner
-        self.fed = 0
-        self.longest = 0
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._inner.info
-
-    def open(self) -> Session:
-        return self._inner.open()
-
-    def step(self, feeds: Sequence[Feed]) -> list[Logits]:
-        self.fed += sum(len(feed.ids) for feed in feeds)
-        logits = self._inner.step(feeds)
-        self.longest = max(self.longest, *(feed.session.length for feed in feeds))
-        return logits
-
-    def close(self) -> None:
-        self._inner.close()
-
-
 @pytest.fixture
 def counting(tokenizer: GuardTokenizer) -> SimpleNamespace:
     """A guard, the tokens its engine was fed, and the longest session it had."""
     engine = CountingEngine(MarkerEngine(tokenizer, {"☠": ("Unsafe", "Violent")}))
     guard = Guard(engine, tokenizer)
-    return SimpleNamespace(guard=guard, n_fed=lambda: engine.fed, longest=lambda: engine.longest)
+    return SimpleNamespace(guard=guard, n_fed=lambda: engine.n_read, longest=lambda: engine.longest)
 
 
 @pytest.fixture
