@@ -118,7 +118,7 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "adapters.langchain.middleware": {"langchain_core", "langchain", "langgraph"},
     "adapters.langchain.middleware_results": {"langchain_core", "langchain", "langgraph"},
     "adapters.langchain.middleware_structure": {"langchain_core", "langchain", "langgraph"},
-    "adapters.langchain.spy": {"langchain_core", "langgraph", "pydantic"},
+    "adapters.langchain.spy": {"langchain_core", "langgraph"},
     "adapters.litellm": {"litellm", "fastapi", "pydantic"},
     "adapters.mcp": {"mcp", "anyio", "pydantic"},
     "adapters.openai_agents": {"agents", "openai"},
