@@ -71,9 +71,10 @@ class Answer(Generic[Made]):
     @property
     def decision(self) -> Decision:
         """The decision on the answer; before its end, what it would be."""
-        if self._refusal or self._stream is None:
-            assert self._refusal, "an answer that was never read has no decision"  # noqa: S101
+        if self._refusal:
             return self._refusal
+        if self._stream is None:
+            raise RuntimeError("an answer that was never opened has no decision")
         return self._stream.decision
 
     @property

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - names and parameters are LiteLLM's
 """A plain callback of LiteLLM's: it records and flags."""
 
 from collections.abc import Callable
@@ -39,7 +40,7 @@ class GuardCallback(CustomLogger):
         kwargs: dict[str, Any],
         response_obj: Any,
         start_time: datetime,
-        end_time: datetime,  # noqa: ARG002
+        end_time: datetime,
     ) -> None:
         """Judge a call that is complete."""
         self._tell(run(judging_logged(self.guard, kwargs, response_obj)))
@@ -49,7 +50,7 @@ class GuardCallback(CustomLogger):
         kwargs: dict[str, Any],
         response_obj: Any,
         start_time: datetime,
-        end_time: datetime,  # noqa: ARG002
+        end_time: datetime,
     ) -> None:
         """As `log_success_event`, without blocking the event loop."""
         self._tell(await arun(judging_logged(self.guard, kwargs, response_obj)))

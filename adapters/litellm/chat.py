@@ -101,7 +101,7 @@ class ChatGate:
 
     def _taking_choice(self, chunk: Chunk, choice: Any) -> Steps[list[Chunk]]:
         answer = self.answers.setdefault(choice.index, Answer(self._exchange))
-        if answer.is_stopped:
+        if answer.has_ended:
             return []
         yield from answer.opening()
         made: list[Chunk] = []
@@ -127,8 +127,7 @@ class ChatGate:
             made += yield from answer.calling(call.index, *call_texts(call))
         if delta and (call := delta.function_call):
             made += yield from answer.calling("function_call", call.name or "", call.arguments or "")
-        if any(getattr(delta, name, None) for name in _UNREADABLE):
-            self._refuse_unreadable()
+        refuse_unreadable(self._exchange, delta)
         if rest := _rest(chunk, choice):
             answer.setting_aside(rest)
         return made
@@ -159,9 +158,17 @@ class ChatGate:
             last.delta.provider_specific_fields = {"guardrail": summary_of(answer.decision)}
         yield _skeleton(chunk, [last])
 
-    def _refuse_unreadable(self) -> None:
-        if self._exchange.guard.policy.unreadable is Action.STOP:
-            raise NotUnderstood("the answer holds audio or images, at which the policy stops")
+
+def refuse_unreadable(exchange: Exchange, *messages: Any) -> None:
+    """Refuse messages or deltas with audio or images, if the policy stops at what cannot be read.
+
+    Raises:
+        NotUnderstood: there are such.
+    """
+    if exchange.guard.policy.unreadable is not Action.STOP:
+        return
+    if any(getattr(message, name, None) for message in messages for name in _UNREADABLE):
+        raise NotUnderstood("the answer holds audio or images, at which the policy stops")
 
 
 def _texts(choice: Any) -> Iterator[tuple[str, str, bool]]:

@@ -105,7 +105,9 @@ def _call(path: str) -> Guard:
 def _is_default(name: str, value: Any) -> bool:
     """Whether this is one of the many parameters of other guardrails, at its default."""
     field = LitellmParams.model_fields.get(name)
-    return field is not None and name not in Settings.model_fields and field.default == value
+    if field is None or name in Settings.model_fields:
+        return False
+    return bool(field.get_default(call_default_factory=True) == value)
 
 
 def _explain(error: Any) -> str:

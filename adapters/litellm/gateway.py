@@ -30,6 +30,12 @@ from guardrail.decision import Decision
 from guardrail.errors import ConversationError
 from guardrail.guard import Guard
 
+_MCP_EVENTS = {
+    GuardrailEventHooks.pre_call: GuardrailEventHooks.pre_mcp_call,
+    GuardrailEventHooks.during_call: GuardrailEventHooks.during_mcp_call,
+}
+"""LiteLLM calls the same hooks for MCP calls."""
+
 
 class Refused(HTTPException):
     """A request or a whole answer was refused.
@@ -124,8 +130,6 @@ class Gateway:
             async with aclosing(stream.pieces()) as pieces:
                 async for piece in pieces:
                     yield piece
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise NotUnderstood(f"a piece of the stream is not as it should be ({type(error).__name__})") from None
         finally:
             if stream.gate and not stream.is_settled:
                 self._note_all(data, stream.gate, started)
@@ -138,7 +142,7 @@ class Gateway:
         tool = str((kwargs.get("mcp_tool_call_metadata") or {}).get("name") or "")
         try:
             for block in response.mcp_tool_call_response:
-                await self._screen_block(dict(kwargs), tool, block)
+                await self._screen_block(kwargs, tool, block)
         except Exception as error:  # noqa: BLE001  # the gateway's edge: whatever fails, the result stays back
             verbose_proxy_logger.error("guardrail: an MCP result was withheld: %s", type(error).__name__)
             for block in response.mcp_tool_call_response:
@@ -183,19 +187,19 @@ class Gateway:
         call = ToolCall(data["mcp_tool_name"], json.dumps(data.get("mcp_arguments") or {}, ensure_ascii=False))
         started = time.time()
         decision = await self._guard.acheck_tool_call((), call, conversation_id=conversation_id(data))
-        self._note(data, decision, event, started)
+        self._note(data, decision, _MCP_EVENTS[event], started)
         if refuses(decision):
             raise self._refusal(decision)
 
-    async def _screen_block(self, data: dict[str, Any], tool: str, block: Any) -> None:
+    async def _screen_block(self, kwargs: Mapping[str, Any], tool: str, block: Any) -> None:
         holder: Any = block if hasattr(block, "text") else getattr(block, "resource", None)
         if not isinstance(getattr(holder, "text", None), str):
             raise NotUnderstood("a block holds no text")
         started = time.time()
         screened = await self._guard.ascreen_tool_result(
-            (), holder.text, tool=tool, conversation_id=conversation_id(data)
+            (), holder.text, tool=tool, conversation_id=conversation_id(kwargs)
         )
-        self._note(data, screened.decision, GuardrailEventHooks.post_mcp_call, started)
+        self._note(kwargs.get("litellm_params") or {}, screened.decision, GuardrailEventHooks.post_mcp_call, started)
         holder.text = screened.text
 
     def _note(self, data: dict[str, Any], decision: Decision, event: GuardrailEventHooks, started: float) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - names and parameters are LiteLLM's
 """A guardrail of the LiteLLM gateway: prompts, answers, streams token by token, tool calls and tool results."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -79,8 +80,8 @@ class StreamGuardrail(CustomGuardrail):
 
     async def async_pre_call_hook(
         self,
-        user_api_key_dict: UserAPIKeyAuth,  # noqa: ARG002 - LiteLLM's signature
-        cache: DualCache,  # noqa: ARG002
+        user_api_key_dict: UserAPIKeyAuth,
+        cache: DualCache,
         data: dict[str, Any],
         call_type: str,
     ) -> dict[str, Any]:
@@ -95,7 +96,7 @@ class StreamGuardrail(CustomGuardrail):
     async def async_moderation_hook(
         self,
         data: dict[str, Any],
-        user_api_key_dict: UserAPIKeyAuth,  # noqa: ARG002
+        user_api_key_dict: UserAPIKeyAuth,
         call_type: str,
     ) -> None:
         """As `async_pre_call_hook`, beside the call to the LLM; a poisoned tool result stops the request here.
@@ -108,7 +109,7 @@ class StreamGuardrail(CustomGuardrail):
     async def async_post_call_success_hook(
         self,
         data: dict[str, Any],
-        user_api_key_dict: UserAPIKeyAuth,  # noqa: ARG002
+        user_api_key_dict: UserAPIKeyAuth,
         response: Any,
     ) -> Any:
         """Judge a whole answer; return it as far as it may be seen.
@@ -120,7 +121,7 @@ class StreamGuardrail(CustomGuardrail):
 
     async def async_post_call_streaming_iterator_hook(
         self,
-        user_api_key_dict: UserAPIKeyAuth,  # noqa: ARG002
+        user_api_key_dict: UserAPIKeyAuth,
         response: AsyncIterator[Any],
         request_data: dict[str, Any],
     ) -> AsyncGenerator[Any]:
@@ -138,7 +139,7 @@ class StreamGuardrail(CustomGuardrail):
         kwargs: dict[str, Any],
         response_obj: Any,
         start_time: Any,
-        end_time: Any,  # noqa: ARG002
+        end_time: Any,
     ) -> Any:
         """Judge what an MCP tool brought back; return it, or what stands in its place."""
         if not self._event_hook_is_event_type(GuardrailEventHooks.post_mcp_call):
@@ -158,7 +159,7 @@ class StreamGuardrail(CustomGuardrail):
         inputs: GenericGuardrailAPIInputs,
         request_data: dict[str, Any],
         input_type: Literal["request", "response"],
-        logging_obj: Any = None,  # noqa: ARG002
+        logging_obj: Any = None,
     ) -> GenericGuardrailAPIInputs:
         """Judge single texts, as the gateway's test endpoint asks for.
 

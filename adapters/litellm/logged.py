@@ -9,6 +9,7 @@ from litellm import token_counter
 from litellm.types.utils import Choices, Message, ModelResponse, Usage
 
 from guardrail.adapters.litellm.admission import KeptResults, admitting, exchange_of
+from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.requests import Asked
 from guardrail.adapters.litellm.steps import Steps
 from guardrail.adapters.litellm.wholes import judging
@@ -23,17 +24,17 @@ def shadow_of(guard: Guard) -> Guard:
 
 
 def judging_logged(shadow: Guard, kwargs: Mapping[str, Any], result: Any) -> Steps[list[Decision]]:
-    """Judge the prompt and the answers of a call that LiteLLM logs.
-
-    Raises:
-        NotUnderstood: the answer is of no format that the guard reads.
-    """
+    """Judge the prompt and the answers of a call that LiteLLM logs; answers in no known format are left out."""
     said = kwargs.get("messages")
     asked = {"messages" if isinstance(said, list) else "input": said}
     exchange = exchange_of(shadow, {**kwargs, **asked})
     admission = yield from admitting(exchange, asked, KeptResults(), replaces=False)
     whole = kwargs.get("async_complete_streaming_response") or kwargs.get("complete_streaming_response") or result
-    return [*admission.decisions, *(yield from judging(exchange, whole))]
+    try:
+        answers = yield from judging(exchange, whole)
+    except NotUnderstood:
+        answers = []
+    return [*admission.decisions, *answers]
 
 
 def count_usage(data: Mapping[str, Any], gate: Gate) -> Usage:

@@ -50,16 +50,14 @@ class MessagesGate:
         Raises:
             NotUnderstood: the event cannot be read.
         """
-        if self._is_closed and self.is_cut:
-            return []
         yield from self._answer.opening()
         made = yield from self._taking(event)
-        return self._sent(made) + (self._closing() if self.is_cut else [])
+        return self._sent(made) + self._closing()
 
     def finishing(self) -> Steps[list[Event]]:
         """Come to an end: the LLM has ended, or was ended; return the rest."""
         made = yield from self._answer.finishing()
-        return self._sent(made) + (self._closing() if self.is_cut else [])
+        return self._sent(made) + self._closing()
 
     @property
     def is_repairable(self) -> bool:
@@ -132,7 +130,7 @@ class MessagesGate:
         return events
 
     def _closing(self) -> list[Event]:
-        if self._is_closed or self._exchange.raises:
+        if not self.is_cut or self._is_closed or self._exchange.raises:
             return []
         self._is_closed = True
         return list(self._last_events(self._exchange.closing_text(self._answer.decision)))

@@ -34,7 +34,13 @@ _PARTS = {"response.content_part", "response.reasoning_summary_part"}
 _ITEMS = {"response.output_item"}
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _CALLS = tuple(
-    f"response.{name}" for name in ("function_call_arguments", "mcp_call_arguments", "custom_tool_call_input", "code_interpreter_call_code")
+    f"response.{name}"
+    for name in (
+        "function_call_arguments",
+        "mcp_call_arguments",
+        "custom_tool_call_input",
+        "code_interpreter_call_code",
+    )
 )
 _QUIET = (".created", ".in_progress", ".queued", ".searching", ".completed", ".generating", ".interpreting")
 
@@ -71,16 +77,14 @@ class ResponsesGate:
         Raises:
             NotUnderstood: the event cannot be read.
         """
-        if self.is_cut:
-            return []
         yield from self._answer.opening()
         made = yield from self._taking(event, _kind(event))
-        return self._sent(made) + (self._closing() if self.is_cut else [])
+        return self._sent(made) + self._closing()
 
     def finishing(self) -> Steps[list[Any]]:
         """Come to an end: the LLM has ended, or was ended; return the rest."""
         made = yield from self._answer.finishing()
-        return self._sent(made) + (self._closing() if self.is_cut else [])
+        return self._sent(made) + self._closing()
 
     @property
     def is_repairable(self) -> bool:
@@ -130,7 +134,7 @@ class ResponsesGate:
             if text == before:
                 continue
             self._read[place] = text
-            rest = text[len(before) :] if text.startswith(before) else text
+            rest = text.removeprefix(before)
             made += yield from self._answer.reading(rest, lambda _: None, thinking=thinking, whole=True)
         return [*made, *self._answer.passing(lambda _: event)]
 
@@ -183,7 +187,7 @@ class ResponsesGate:
         return sent
 
     def _closing(self) -> list[Any]:
-        if self._is_closed or self._exchange.raises:
+        if not self.is_cut or self._is_closed or self._exchange.raises:
             return []
         self._is_closed = True
         text = self._exchange.closing_text(self._answer.decision)

@@ -6,6 +6,7 @@ from typing import Any
 
 from litellm import CustomStreamWrapper
 
+from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.steps import arun
 from guardrail.adapters.litellm.wire import Gate, Unpacked, Unpacker, gate_for
@@ -25,7 +26,7 @@ class GatedStream:
 
     Attributes:
         gate: the answers; None until the first piece has come.
-        is_settled: whether a stop, or an answer that was repaired, has been told of.
+        is_settled: whether a stop, a repaired answer or an unreadable one has been told of.
     """
 
     def __init__(
@@ -60,6 +61,11 @@ class GatedStream:
                 async for made in self._attempt():
                     yield made
                 is_going_on = await self._repair()
+        except NotUnderstood:
+            if self.gate and not self.is_settled:
+                self.is_settled = True
+                await self._on_cut(self.gate)
+            raise
         finally:
             await close_stream(self._source)
             if self.gate:
@@ -70,7 +76,7 @@ class GatedStream:
         async with aclosing(self._read()) as read:
             async for last in read:
                 gate = self._opened(last.piece)
-                made = await arun(gate.taking(last.piece))
+                made = await self._taken(gate, last.piece)
                 if gate.is_done:
                     await self._settle(gate)
                 for one in made:
@@ -92,6 +98,12 @@ class GatedStream:
         if self.gate is None:
             self.gate = gate_for(piece, self._exchange, allows_repair=self._ask_again is not None)
         return self.gate
+
+    async def _taken(self, gate: Gate, piece: Any) -> list[Any]:
+        try:
+            return await arun(gate.taking(piece))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise NotUnderstood(f"a piece of the stream is not as it should be ({type(error).__name__})") from None
 
     async def _ending(self, gate: Gate) -> list[Any]:
         made = await arun(gate.finishing())

@@ -9,7 +9,7 @@ from litellm.types.llms.openai import ResponsesAPIResponse
 from litellm.types.utils import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
 
 from guardrail.adapters.litellm.answer import Answer
-from guardrail.adapters.litellm.chat import TEXTS, call_texts
+from guardrail.adapters.litellm.chat import TEXTS, call_texts, refuse_unreadable
 from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.records import summary_of
@@ -88,6 +88,9 @@ def judging(exchange: Exchange, response: Any, ask_again: AskAgain | None = None
         NotUnderstood: it is of no format that the guard reads.
     """
     wholes = wholes_of(response)
+    refuse_unreadable(
+        exchange, *(getattr(choice, "message", None) for choice in getattr(response, "choices", None) or ())
+    )
     can_repair = ask_again is not None and len(wholes) == 1 and isinstance(response, ModelResponse)
     decisions = []
     for whole in wholes:

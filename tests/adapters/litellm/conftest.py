@@ -118,23 +118,34 @@ def run_proxy(config: Path, folder: Path, upstream: Upstream) -> Iterator[Proxy]
         folder / "output", folder / "log.jsonl", folder / "records.jsonl",
     )  # fmt: skip
     proxy.log.touch()
-    env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    env |= {
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": proxy.key, "UPSTREAM_URL": upstream.url,
-        "UPSTREAM_ROOT": upstream.url.removesuffix("/v1"), "TEST_LOG": str(proxy.log),
-        "TEST_RECORDS": str(proxy.records), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-        "ANTHROPIC_MESSAGES_MAX_DETACHED_STREAM_DRAINS": "0",
-    }  # fmt: skip
     program = Path(sys.executable).with_name("litellm")
     command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     with proxy.output.open("w") as output:
-        process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=_environment(proxy), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
     try:
         _wait_until_alive(proxy, process)
         yield proxy
     finally:
         process.terminate()
         process.wait(20)
+
+
+def _environment(proxy: Proxy) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    return env | {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_MASTER_KEY": proxy.key,
+        "LITELLM_ENABLE_MCP_STDIO": "true",
+        "ANTHROPIC_MESSAGES_MAX_DETACHED_STREAM_DRAINS": "0",
+        "UPSTREAM_URL": proxy.upstream.url,
+        "UPSTREAM_ROOT": proxy.upstream.url.removesuffix("/v1"),
+        "UPSTREAM_KEY": "none",
+        "TEST_PYTHON": sys.executable,
+        "TEST_LOG": str(proxy.log),
+        "TEST_RECORDS": str(proxy.records),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def _wait_until_alive(proxy: Proxy, process: "subprocess.Popen[bytes]") -> None:

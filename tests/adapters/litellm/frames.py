@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - the forms share their signatures
 """Scripted deltas in the wire formats of four endpoints, streamed and whole."""
 
 import json

@@ -1,8 +1,8 @@
+# ruff: noqa: ARG002 - names and parameters are LiteLLM's
 """What the proxy of the tests loads by import path: guards that stop at a known character, and a logger to a file."""
 
 import json
 import os
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,15 +57,18 @@ class Inherited(StreamGuardrail):
 class FileLogger(CustomLogger):
     """Writes what LiteLLM logs of a call, as any integration would get it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._write: Callable[[str], Any] = Path(os.environ.get("TEST_LOG", os.devnull)).open("a", buffering=1).write
-
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        self._write(json.dumps({"status": "success", "logged": kwargs["standard_logging_object"]}, default=str) + "\n")
+        """Write an answer."""
+        self._write("success", kwargs)
 
     async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        self._write(json.dumps({"status": "failure", "logged": kwargs["standard_logging_object"]}, default=str) + "\n")
+        """Write a failure."""
+        self._write("failure", kwargs)
+
+    def _write(self, status: str, kwargs: Any) -> None:
+        line = json.dumps({"status": status, "logged": kwargs["standard_logging_object"]}, default=str)
+        with Path(os.environ["TEST_LOG"]).open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
 
 
 logger = FileLogger()
