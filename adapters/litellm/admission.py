@@ -9,10 +9,10 @@ from typing import Any
 
 from guardrail.adapters.litellm.exchange import Exchange, refuses
 from guardrail.adapters.litellm.requests import Asked, Result, conversation_id, max_tokens
-from guardrail.adapters.litellm.steps import Steps, wait
 from guardrail.decision import Decision
 from guardrail.guard import Guard
 from guardrail.screening import Screened
+from guardrail.waiting import Steps, wait
 
 _KEPT_RESULTS = 1024
 """Screened tool results that are remembered: each request repeats those of its conversation. Our choice."""
@@ -40,7 +40,8 @@ class KeptResults:
 
     def screening(self, exchange: Exchange, result: Result, made: list[Decision]) -> Steps[Screened]:
         """Judge a result, unless it has been judged before; a new decision goes to `made`."""
-        key = sha256(f"{result.tool}\0{result.text}".encode("utf-8", "surrogatepass")).hexdigest()
+        judge = exchange.guard.engine.info.sha256 + exchange.guard.policy.sha256
+        key = sha256(f"{judge}{result.tool}\0{result.text}".encode("utf-8", "surrogatepass")).hexdigest()
         with self._lock:
             known = self._screened.get(key)
         if known:

@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from guardrail.adapters.litellm.exchange import Exchange, refuses
-from guardrail.adapters.litellm.steps import Steps, wait
 from guardrail.conversation import Message, Role, ToolCall
 from guardrail.decision import Decision
 from guardrail.policy import ReleaseMode
 from guardrail.repair import Attempt
 from guardrail.stream import Stream
 from guardrail.tool_calls import ToolCallStream
+from guardrail.waiting import Steps, wait
 
 Made = TypeVar("Made")
 Render = Callable[[str], Made]

@@ -8,9 +8,9 @@ from typing import Any
 from litellm.integrations.custom_logger import CustomLogger
 
 from guardrail.adapters.litellm.logged import judging_logged, shadow_of
-from guardrail.adapters.litellm.steps import arun, run
 from guardrail.decision import Decision
 from guardrail.guard import Guard
+from guardrail.waiting import arun, run
 
 
 class GuardCallback(CustomLogger):

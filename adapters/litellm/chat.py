@@ -11,8 +11,8 @@ from guardrail.adapters.litellm.answer import Answer
 from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.records import summary_of
-from guardrail.adapters.litellm.steps import Steps
 from guardrail.repair import Attempt, next_attempt
+from guardrail.waiting import Steps
 
 Chunk = ModelResponseStream | TextCompletionResponse
 

@@ -14,6 +14,7 @@ from litellm.proxy.common_utils.callback_utils import add_guardrail_to_applied_g
 from litellm.types.guardrails import GuardrailEventHooks
 from litellm.types.utils import Usage
 
+from guardrail.actions import Action
 from guardrail.adapters.litellm.admission import KeptResults, admitting, exchange_of
 from guardrail.adapters.litellm.asking import ask_router
 from guardrail.adapters.litellm.errors import NotUnderstood
@@ -21,7 +22,6 @@ from guardrail.adapters.litellm.exchange import Exchange, refuses
 from guardrail.adapters.litellm.logged import count_usage, judging_logged, log_cut, shadow_of
 from guardrail.adapters.litellm.records import PROVIDER, response_of, status_of, summary_of, tracing_of
 from guardrail.adapters.litellm.requests import conversation_id
-from guardrail.adapters.litellm.steps import Wait, arun, wait
 from guardrail.adapters.litellm.streaming import GatedStream
 from guardrail.adapters.litellm.wholes import judging
 from guardrail.adapters.litellm.wire import Gate
@@ -29,6 +29,7 @@ from guardrail.conversation import ToolCall
 from guardrail.decision import Decision
 from guardrail.errors import ConversationError
 from guardrail.guard import Guard
+from guardrail.waiting import Wait, arun, wait
 
 _MCP_EVENTS = {
     GuardrailEventHooks.pre_call: GuardrailEventHooks.pre_mcp_call,
@@ -140,13 +141,15 @@ class Gateway:
         LiteLLM swallows what is raised here and would hand on the raw result: a failure withholds it.
         """
         tool = str((kwargs.get("mcp_tool_call_metadata") or {}).get("name") or "")
+        blocks = list(response.mcp_tool_call_response)
         try:
-            for block in response.mcp_tool_call_response:
-                await self._screen_block(kwargs, tool, block)
+            kept = [block for block in blocks if await self._screen_block(kwargs, tool, block)]
         except Exception as error:  # noqa: BLE001  # the gateway's edge: whatever fails, the result stays back
             verbose_proxy_logger.error("guardrail: an MCP result was withheld: %s", type(error).__name__)
-            for block in response.mcp_tool_call_response:
+            kept = [block for block in blocks if hasattr(block, "text")][:1]
+            for block in kept:
                 block.text = self._guard.policy.result_message(None)
+        response.mcp_tool_call_response = kept
         return response
 
     async def judge_texts(self, inputs: Mapping[str, Any], data: dict[str, Any], input_type: str) -> None:
@@ -191,16 +194,18 @@ class Gateway:
         if refuses(decision):
             raise self._refusal(decision)
 
-    async def _screen_block(self, kwargs: Mapping[str, Any], tool: str, block: Any) -> None:
+    async def _screen_block(self, kwargs: Mapping[str, Any], tool: str, block: Any) -> bool:
+        """Judge a block of an MCP result, and replace its text if need be; return whether it may be handed on."""
         holder: Any = block if hasattr(block, "text") else getattr(block, "resource", None)
         if not isinstance(getattr(holder, "text", None), str):
-            raise NotUnderstood("a block holds no text")
+            return self._guard.policy.unreadable is not Action.STOP
         started = time.time()
         screened = await self._guard.ascreen_tool_result(
             (), holder.text, tool=tool, conversation_id=conversation_id(kwargs)
         )
         self._note(kwargs.get("litellm_params") or {}, screened.decision, GuardrailEventHooks.post_mcp_call, started)
         holder.text = screened.text
+        return True
 
     def _note(self, data: dict[str, Any], decision: Decision, event: GuardrailEventHooks, started: float) -> None:
         """Tell LiteLLM's own logging."""

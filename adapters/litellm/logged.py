@@ -11,11 +11,11 @@ from litellm.types.utils import Choices, Message, ModelResponse, Usage
 from guardrail.adapters.litellm.admission import KeptResults, admitting, exchange_of
 from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.requests import Asked
-from guardrail.adapters.litellm.steps import Steps
 from guardrail.adapters.litellm.wholes import judging
 from guardrail.adapters.litellm.wire import Gate
 from guardrail.decision import Decision
 from guardrail.guard import Guard
+from guardrail.waiting import Steps
 
 
 def shadow_of(guard: Guard) -> Guard:
@@ -31,7 +31,7 @@ def judging_logged(shadow: Guard, kwargs: Mapping[str, Any], result: Any) -> Ste
     admission = yield from admitting(exchange, asked, KeptResults(), replaces=False)
     whole = kwargs.get("async_complete_streaming_response") or kwargs.get("complete_streaming_response") or result
     try:
-        answers = yield from judging(exchange, whole)
+        answers = yield from judging(exchange, getattr(whole, "response", None) or whole)  # or a stream's last event
     except NotUnderstood:
         answers = []
     return [*admission.decisions, *answers]

@@ -8,7 +8,7 @@ from guardrail.adapters.litellm.answer import Answer
 from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.records import summary_of
-from guardrail.adapters.litellm.steps import Steps
+from guardrail.waiting import Steps
 
 Event = Mapping[str, Any]
 
@@ -84,6 +84,8 @@ class MessagesGate:
         if kind in ("message_delta", "message_stop"):
             made = yield from self._answer.finishing()
             return made if self.is_cut else [*made, event]
+        if kind == "message_start" and event["message"].get("content"):
+            raise NotUnderstood("a message begins with content")
         return self._answer.passing(lambda _: event)
 
     def _starting(self, event: Event) -> Steps[list[Event]]:

@@ -11,10 +11,18 @@ from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.records import summary_of
 from guardrail.adapters.litellm.requests import call_of_item
-from guardrail.adapters.litellm.steps import Steps
-
-Place = tuple[int, str, int]
-"""Where a text stands: its item, "content" or "summary", and its part."""
+from guardrail.adapters.litellm.response_events import (
+    Place,
+    changed,
+    get,
+    item_texts,
+    kind_of,
+    part_of,
+    place_of,
+    response_texts,
+    shown,
+)
+from guardrail.waiting import Steps
 
 _DELTAS = {
     "response.output_text.delta": False,
@@ -78,7 +86,7 @@ class ResponsesGate:
             NotUnderstood: the event cannot be read.
         """
         yield from self._answer.opening()
-        made = yield from self._taking(event, _kind(event))
+        made = yield from self._taking(event, kind_of(event))
         return self._sent(made) + self._closing()
 
     def finishing(self) -> Steps[list[Any]]:
@@ -104,15 +112,15 @@ class ResponsesGate:
 
     def _taking(self, event: Any, kind: str) -> Steps[list[Any]]:
         if kind in _DELTAS:
-            place, text = _place(event), get(event, "delta")
+            place, text = place_of(event), get(event, "delta")
             self._read[place] = self._read.get(place, "") + text
-            return (yield from self._answer.reading(text, partial(_changed, event, "delta"), thinking=_DELTAS[kind]))
+            return (yield from self._answer.reading(text, partial(shown, event), thinking=_DELTAS[kind]))
         if kind in _DONE:
             text = get(event, "text" if get(event, "text") is not None else "refusal")
-            return (yield from self._taking_whole(event, [(_place(event), text, _DONE[kind])]))
+            return (yield from self._taking_whole(event, [(place_of(event), text, _DONE[kind])]))
         base, _, stage = kind.rpartition(".")
         if base in _PARTS:
-            return (yield from self._taking_whole(event, [_part(_place(event), get(event, "part"))]))
+            return (yield from self._taking_whole(event, [part_of(place_of(event), get(event, "part"))]))
         if base in _ITEMS:
             return (
                 yield from self._taking_item(event, get(event, "output_index"), get(event, "item"), stage == "done")
@@ -123,7 +131,7 @@ class ResponsesGate:
             return (yield from self._taking_end(event))
         if kind == "error" or (kind.startswith("response.") and kind.endswith(_QUIET)):
             self._response = get(event, "response") or self._response
-            return self._answer.passing(lambda _: event)
+            return (yield from self._taking_whole(event, response_texts(get(event, "response"))))
         raise NotUnderstood(f"an event is of the unknown type {kind!r}")
 
     def _taking_whole(self, event: Any, texts: list[tuple[Place, str, bool]]) -> Steps[list[Any]]:
@@ -141,7 +149,7 @@ class ResponsesGate:
     def _taking_item(self, event: Any, index: int, item: Any, is_done: bool) -> Steps[list[Any]]:
         kind = str(get(item, "type"))
         if kind in ("message", "reasoning"):
-            return (yield from self._taking_whole(event, _item_texts(index, item)))
+            return (yield from self._taking_whole(event, item_texts(index, item)))
         if not kind.endswith("_call"):
             raise NotUnderstood(f"an item is of the unknown type {kind!r}")
         self._answer.holding(lambda _: event)
@@ -162,7 +170,7 @@ class ResponsesGate:
                 call = call_of_item(item if isinstance(item, Mapping) else item.model_dump(exclude_none=True))
                 made += yield from self._answer.called(index, call.name, call.arguments)
             else:
-                made += yield from self._taking_whole(None, _item_texts(index, item))
+                made += yield from self._taking_whole(None, item_texts(index, item))
             if self.is_cut:
                 return made
         made += yield from self._answer.finishing()
@@ -172,17 +180,17 @@ class ResponsesGate:
         """Remember what the reader has seen."""
         sent = []
         for event in filter(None, events):
-            kind = _kind(event)
+            kind = kind_of(event)
             self._number += 1
             sent.append(
-                event if get(event, "sequence_number") is None else _changed(event, "sequence_number", self._number)
+                event if get(event, "sequence_number") is None else changed(event, "sequence_number", self._number)
             )
             if kind == "response.output_item.added":
                 self._sent_items[get(event, "output_index")] = get(event, "item")
             elif kind == "response.output_item.done":
                 self._done_items.add(get(event, "output_index"))
             elif kind in _DELTAS:
-                place = _place(event)
+                place = place_of(event)
                 self._sent_texts[place] = self._sent_texts.get(place, "") + get(event, "delta")
         return sent
 
@@ -249,37 +257,3 @@ class ResponsesGate:
         if self._response is None or isinstance(self._response, Mapping):
             return fields
         return BaseLiteLLMOpenAIResponseObject(**fields)
-
-
-def get(event: Any, name: str) -> Any:
-    """Return a field of an event, which may be an object or a dict."""
-    return event.get(name) if isinstance(event, Mapping) else getattr(event, name, None)
-
-
-def _kind(event: Any) -> str:
-    kind = get(event, "type")
-    return str(getattr(kind, "value", kind))
-
-
-def _changed(event: Any, name: str, value: str | int) -> Any:
-    if isinstance(event, Mapping):
-        return {**event, name: value}
-    return event.model_copy(update={name: value})
-
-
-def _place(event: Any) -> Place:
-    summary = get(event, "summary_index")
-    if summary is not None:
-        return get(event, "output_index"), "summary", summary
-    return get(event, "output_index"), "content", get(event, "content_index") or 0
-
-
-def _part(place: Place, part: Any) -> tuple[Place, str, bool]:
-    text = get(part, "text") or get(part, "refusal") or ""
-    return place, text, place[1] == "summary" or get(part, "type") == "reasoning_text"
-
-
-def _item_texts(index: int, item: Any) -> list[tuple[Place, str, bool]]:
-    return [
-        _part((index, name, i), part) for name in ("summary", "content") for i, part in enumerate(get(item, name) or ())
-    ]

@@ -13,12 +13,12 @@ from guardrail.adapters.litellm.chat import ChatGate
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.logged import count_usage
 from guardrail.adapters.litellm.records import summary_of
-from guardrail.adapters.litellm.steps import Wait, arun, run, wait
 from guardrail.adapters.litellm.streaming import GatedStream, close_stream
 from guardrail.adapters.litellm.wholes import judging
 from guardrail.adapters.litellm.wire import Gate
 from guardrail.decision import Decision
 from guardrail.guard import Guard
+from guardrail.waiting import Wait, arun, run, wait
 
 _KEPT = KeptResults()
 

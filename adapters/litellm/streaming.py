@@ -8,8 +8,8 @@ from litellm import CustomStreamWrapper
 
 from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
-from guardrail.adapters.litellm.steps import arun
 from guardrail.adapters.litellm.wire import Gate, Unpacked, Unpacker, gate_for
+from guardrail.waiting import arun
 
 OnCut = Callable[[Gate], Awaitable[Any]]
 """Told of a stop before the LLM's stream is closed; may return the usage, which is then given out."""

@@ -14,11 +14,11 @@ from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.records import summary_of
 from guardrail.adapters.litellm.requests import call_of_item
-from guardrail.adapters.litellm.responses import get
-from guardrail.adapters.litellm.steps import Steps, Wait
+from guardrail.adapters.litellm.response_events import get
 from guardrail.conversation import ToolCall
 from guardrail.decision import Decision
 from guardrail.repair import Attempt, next_attempt
+from guardrail.waiting import Steps, Wait
 
 AskAgain = Callable[[list[dict[str, Any]]], Wait]
 """Asks the LLM to go on, with these messages behind the others."""

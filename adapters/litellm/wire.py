@@ -11,11 +11,16 @@ from guardrail.adapters.litellm.chat import ChatGate
 from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.messages import EVENTS, MessagesGate
-from guardrail.adapters.litellm.responses import ResponsesGate, get
-from guardrail.adapters.litellm.steps import Steps
+from guardrail.adapters.litellm.response_events import get
+from guardrail.adapters.litellm.responses import ResponsesGate
+from guardrail.waiting import Steps
 
 Pack = Callable[[Any], Any]
 """Puts what leaves into the form in which it came."""
+
+
+_MAX_FRAME_BYTES = 16 * 2**20
+"""Longest frame that is waited for. Our choice."""
 
 
 class Gate(Protocol):
@@ -123,6 +128,8 @@ class Unpacker:
         while b"\n\n" in self._left:
             frame, _, self._left = self._left.partition(b"\n\n")
             yield from _read_frame(frame, is_text)
+        if len(self._left) > _MAX_FRAME_BYTES:
+            raise NotUnderstood("a frame of the stream has no end")
 
 
 def _read_frame(frame: bytes, is_text: bool) -> Iterator[Unpacked]:

@@ -194,7 +194,7 @@ async def test_whole_answers_are_cut(upstream: Upstream, plays: Plays) -> None:
 
 
 async def test_poisoned_results_are_replaced_for_the_llm_only(upstream: Upstream, plays: Plays) -> None:
-    """The caller's own messages stay as they are."""
+    """The caller's own messages stay as they are; what one guard let pass, another reads itself."""
     prompt, script = plays(Script.of(CLEAN))
     call = {"id": "call0", "type": "function", "function": {"name": "search", "arguments": "{}"}}
     options = request(upstream, prompt)
@@ -202,8 +202,10 @@ async def test_poisoned_results_are_replaced_for_the_llm_only(upstream: Upstream
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call0", "content": f"Orders {BAD}"},
     ]
+    await guarded_acompletion(guard=make_guard(enforce=False), **options)
+    assert "FORBIDDEN" in json.dumps(script.requests[-1])
     await guarded_acompletion(guard=make_guard(), **options)
-    assert "FORBIDDEN" not in json.dumps(script.requests)
+    assert "FORBIDDEN" not in json.dumps(script.requests[-1])
     assert "FORBIDDEN" in json.dumps(options["messages"])
 
 

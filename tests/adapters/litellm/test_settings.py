@@ -102,6 +102,7 @@ def test_a_missing_litellm_names_the_extra() -> None:
     assert "guardrail-stream[litellm]" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_sdk_needs_nothing_of_the_proxy() -> None:
     """Without fastapi the guarded calls load; only the proxy's class says what is missing."""
     code = (

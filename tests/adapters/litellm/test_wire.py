@@ -104,12 +104,14 @@ async def test_a_call_in_dicts_is_held(kind: str) -> None:
     [
         pytest.param([b"stray bytes"], id="stray-bytes"),
         pytest.param([b"data: no json\n\n"], id="no-json"),
+        pytest.param([b"data: {" + b"x" * 2**20] * 17, id="endless-frame"),
         pytest.param([b"data: [1]\n\n"], id="no-object"),
         pytest.param([{"surprise": BAD}], id="unknown-dict"),
         pytest.param([{"choices": [{"delta": BAD}]}], id="bad-delta"),
         pytest.param([{"type": "response.surprise", "delta": BAD}], id="unknown-event"),
         pytest.param([{"type": "response.output_item.added", "output_index": 0, "item": {"type": "x"}}], id="item"),
         pytest.param([{"type": "content_block_start", "index": 0, "content_block": {"type": "x"}}], id="block"),
+        pytest.param([{"type": "message_start", "message": {"content": [{"type": "text", "text": BAD}]}}], id="start"),
         pytest.param([ModelResponse()], id="whole-answer"),
         pytest.param([object()], id="object"),
         pytest.param([7], id="number"),
@@ -173,6 +175,22 @@ async def test_text_behind_a_call_is_read() -> None:
     out = await gate([chunk(content=CLEAN), chunk(tool_calls=[call]), chunk(content=BAD), chunk(finish_reason="stop")])
     assert "".join(c.delta.content or "" for one in out for c in one.choices) == CLEAN
     assert [c.finish_reason for one in out for c in one.choices if c.finish_reason] == ["content_filter"]
+
+
+async def test_probabilities_do_not_name_withheld_tokens() -> None:
+    """A response's delta of which only a part is shown loses its log probabilities."""
+    event = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": CLEAN + BAD}
+    out = await gate([{**event, "logprobs": [{"token": BAD, "logprob": -1.0}]}])
+    assert shown("responses", out) == CLEAN
+    assert "FORBIDDEN" not in "".join(dig(out))
+
+
+async def test_a_response_that_begins_with_text_is_read() -> None:
+    """Its first event may repeat text, as a resumed one does."""
+    part = {"type": "output_text", "text": CLEAN + BAD}
+    response = {"output": [{"type": "message", "content": [part]}]}
+    out = await gate([{"type": "response.created", "response": response}])
+    assert "FORBIDDEN" not in "".join(dig(out[:1]))
 
 
 async def test_images_end_an_answer_if_the_policy_stops_at_them() -> None:
