@@ -1,5 +1,6 @@
 """The wrapped server: a process of its own, spoken to over its pipes, and gone when the proxy is gone."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -30,7 +31,8 @@ class ServerProcess:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._stdin, self._stdout = cast("ByteSendStream", process.stdin), cast("ByteReceiveStream", process.stdout)
-        self._sending = anyio.Lock()
+        # no bound: a server that reads nothing must not keep us from hearing that the client has left
+        self._unsent: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     @property
     def exit_code(self) -> int:
@@ -39,13 +41,17 @@ class ServerProcess:
         return code if code >= 0 else 128 - code
 
     async def send(self, item: SessionMessage) -> None:
-        """Write one message; a server that takes no more is ended, and with it what it writes."""
-        line = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
-        async with self._sending:
-            try:
+        """Take one message for the server."""
+        self._unsent.put_nowait(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+
+    async def write(self) -> None:
+        """Write what was sent until `stop`, then close the server's input; end a server that takes no more."""
+        try:
+            while (line := await self._unsent.get()) is not None:
                 await self._stdin.send(line)
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                _end(self._process)
+            await self._stdin.aclose()
+        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            _end(self._process)
 
     async def messages(self) -> AsyncIterator[SessionMessage | Exception]:
         """Yield what the server writes until it closes its output; an exception for a line that is no message."""
@@ -59,8 +65,7 @@ class ServerProcess:
 
     async def stop(self) -> None:
         """Close its input, wait, and end it with all that it started, harder each time."""
-        with suppress(OSError, anyio.BrokenResourceError):
-            await self._stdin.aclose()
+        self._unsent.put_nowait(None)
         for hard in (False, True):
             if await self._ends():
                 return
@@ -88,11 +93,13 @@ async def serving(command: Sequence[str]) -> AsyncIterator[ServerProcess]:
     except OSError as error:
         raise ConfigurationError(f"{command[0]} cannot be started: {error.strerror}") from error
     server = ServerProcess(process)
+    writing = asyncio.create_task(server.write())
     try:
         yield server
     finally:
         with anyio.CancelScope(shield=True):
             await server.stop()
+        writing.cancel()
 
 
 def _parsed(line: bytes) -> SessionMessage | Exception:

@@ -109,13 +109,13 @@ class Proxy:
         """Judge a call; pass it to the server, or answer it."""
         request = asked.request
         params = request.params or {}
-        name, arguments = params.get("name"), params.get("arguments") or {}
-        if not isinstance(name, str) or not isinstance(arguments, dict):
-            del self._asked[request.id]
-            await self._fail(request.id, INVALID_PARAMS, "a call needs a name, and arguments as an object")
-            return
+        name, arguments = params.get("name"), params.get("arguments")
         with asked.scope:
-            refusal = await self._screener.refusal(name, arguments)
+            if not isinstance(name, str) or not isinstance(arguments, dict | None):
+                await self._fail(request.id, INVALID_PARAMS, "a call needs a name, and arguments as an object")
+                self._asked.pop(request.id, None)
+                return
+            refusal = await self._screener.refusal(name, arguments or {})
             if refusal is None:
                 await self._pass_request(asked)
                 return

@@ -81,12 +81,11 @@ def strings(value: Any) -> Iterator[str]:
 def _read_block(block: Mapping[str, Any], reading: Reading) -> None:
     rest = dict(block)
     if isinstance(rest.get("text"), str):
-        reading.texts.append(_unescaped(rest.pop("text")))
+        reading.texts.append(rest.pop("text"))
     if rest.get("type") in MEDIA and isinstance(rest.get("data"), str):
-        del rest["data"]
-        reading.unreadable.append(rest["type"])
+        _read_bytes(rest.pop("data"), rest["type"], reading)
     if isinstance(rest.get("blob"), str):
-        _read_blob(rest.pop("blob"), reading)
+        _read_bytes(rest.pop("blob"), "blob", reading)
     for key in NESTED:
         if key in rest:
             _read_nested(rest.pop(key), reading)
@@ -101,22 +100,17 @@ def _read_nested(value: Any, reading: Reading) -> None:
             reading.others.extend(strings(block))
 
 
-def _read_blob(blob: str, reading: Reading) -> None:
-    """Read bytes that are text after all: a client may decode them whatever type they claim."""
+def _read_bytes(encoded: str, kind: str, reading: Reading) -> None:
+    """Read bytes that are text after all, whatever type they claim; what is no base64 is read as it stands."""
     try:
-        reading.texts.append(base64.b64decode(blob).decode("utf-8"))
+        data = base64.b64decode("".join(encoded.splitlines()), validate=True)
     except ValueError:
-        reading.unreadable.append("blob")
-
-
-def _unescaped(text: str) -> str:
-    r"""Return JSON text with its letters plain: many servers write whatever is not ASCII as `\u` escapes."""
-    if "\\u" not in text:
-        return text
+        reading.texts.append(encoded)
+        return
     try:
-        return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
-    except (ValueError, RecursionError):
-        return text
+        reading.texts.append(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        reading.unreadable.append(kind)
 
 
 def _structured(value: Any, texts: list[str]) -> list[str]:

@@ -12,13 +12,15 @@ from guardrail.adapters.openai_agents.closing import Outgoing, message_item, wit
 from guardrail.adapters.openai_agents.exchange import Exchange
 from guardrail.adapters.openai_agents.passage import Passage
 from guardrail.adapters.openai_agents.records import trace
-from guardrail.adapters.openai_agents.texts import DELTAS, Reading, item_texts
-from guardrail.adapters.openai_agents.tools import refusal_in
+from guardrail.adapters.openai_agents.texts import DELTAS, Reading, item_texts, may_show
 from guardrail.decision import Decision
 from guardrail.stream import Stream
 
 _FAILED = ("response.incomplete", "response.failed", "response.error", "error")
 """Events after which the SDK raises; they end an answer without completing it."""
+
+_CALL_TEXTS = ("arguments", "input", "code")
+"""What calls and their events say, by name."""
 
 
 async def gate_whole(exchange: Exchange, gate: Stream, response: ModelResponse) -> ModelResponse:
@@ -92,6 +94,8 @@ class StreamedAnswer:
         if self._is_held(event):
             self._held.setdefault(event.output_index, []).append(event)
             return iter(())
+        if not may_show(event):
+            return iter(())
         if event.type == "response.completed":
             self._completed = event
         elif hasattr(event, "response"):
@@ -124,20 +128,29 @@ class StreamedAnswer:
         return [self._outgoing.number(event) for event in (*calls, last)]
 
     def _calls(self, judged: Mapping[str, TResponseOutputItem]) -> Iterator[Any]:
-        """Yield the events of the calls that were judged; of a refused one without its arguments."""
+        """Yield the events of the calls that were judged; pieces only where they are pieces of what was judged."""
         for group in self._held.values():
             keys = [_key(event.item) for event in group if _ends_item(event)]
             if not keys or keys[0] not in judged:
                 continue
             item: Any = judged[keys[0]]
-            is_refused = item.type == "function_call" and refusal_in(item.arguments) is not None
+            is_same = _tells_of(group, item)
             for event in group:
-                if not is_refused:
-                    yield event
-                elif _ends_item(event):
+                if _ends_item(event):
                     yield event.model_copy(update={"item": item})
-                elif event.type == "response.output_item.added":
+                elif event.type == "response.output_item.added" and item.type == "function_call":
                     yield event.model_copy(update={"item": item.model_copy(update={"arguments": ""})})
+                elif is_same:
+                    yield event
+
+
+def _tells_of(group: Sequence[Any], item: Any) -> bool:
+    """Whether the events of a call say what the call does, and nothing else: a backend may contradict itself."""
+    ended = next(event.item for event in group if _ends_item(event))
+    pieces = "".join(event.delta for event in group if hasattr(event, "delta"))
+    wholes = [getattr(event, name) for event in group for name in _CALL_TEXTS if hasattr(event, name)]
+    said = [getattr(item, name) for name in _CALL_TEXTS if hasattr(item, name)]
+    return bool(ended == item and all(text in said for text in (pieces, *wholes) if text))
 
 
 def _ends_item(event: Any) -> bool:

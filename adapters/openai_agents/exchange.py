@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from agents import FunctionTool, Tool
 from agents.items import TResponseOutputItem
@@ -11,7 +10,7 @@ from openai.types.responses import ResponseFunctionToolCall
 
 from guardrail.adapters.openai_agents.messages import History, as_mapping, read_answer, to_call
 from guardrail.adapters.openai_agents.records import run_id
-from guardrail.adapters.openai_agents.tools import ToolCallGuardrail, ToolResultGuardrail, asks_person, refused
+from guardrail.adapters.openai_agents.tools import ToolCallGuardrail, asks_person, refused
 from guardrail.adapters.openai_agents.turns import Turn, Turns
 from guardrail.decision import Decision
 from guardrail.errors import ContentStopped
@@ -54,11 +53,14 @@ class Exchange:
         A tool's results are judged here only where its own guardrail has not screened them.
         """
         for result in self.history.results:
-            tool = self.tools.get(result.tool)
-            if tool and _has(tool.tool_output_guardrails, ToolResultGuardrail, self.guard):
+            if self.turns.is_screened(result.call_id, result.text):
                 continue
             decision = await self.guard.acheck_tool_result(
-                self.history.before, result.text, tool=result.tool, conversation_id=self.id
+                self.history.before,
+                result.text,
+                tool=result.tool,
+                conversation_id=self.id,
+                unreadable=result.unreadable,
             )
             if decision.stopped:
                 return decision
@@ -115,8 +117,5 @@ _UNREAD = ("image_generation_call", "compaction")
 
 
 def _can_refuse(tool: FunctionTool | None, guard: Guard) -> bool:
-    return tool is not None and _has(tool.tool_input_guardrails, ToolCallGuardrail, guard)
-
-
-def _has(guardrails: Iterable[Any] | None, kind: type[Any], guard: Guard) -> bool:
-    return any(isinstance(one, kind) and one.guard is guard for one in guardrails or ())
+    guardrails = (tool and tool.tool_input_guardrails) or ()
+    return any(isinstance(one, ToolCallGuardrail) and one.guard is guard for one in guardrails)

@@ -11,13 +11,17 @@ _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM,
 
 _TEXT_KEYS = ("text", "refusal")
 
+_FILES = ("input_image", "input_file", "input_audio", "computer_screenshot")
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A tool's result: the text that the LLM will read, and the tool's name."""
+    """A tool's result: the text that the LLM will read, what else is in it, the tool's name and the call's id."""
 
     tool: str
     text: str
+    unreadable: tuple[str, ...]
+    call_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ def read_history(instructions: str | None, items: str | Sequence[Any]) -> Histor
             n_before, results = len(messages), []
             continue
         if message.role is Role.TOOL:
-            results.append(Result(tools.get(item.get("call_id", ""), kind_of(item)), message.content))
+            call_id = item.get("call_id") or ""
+            results.append(Result(tools.get(call_id, kind_of(item)), message.content, message.unreadable, call_id))
         messages.append(message)
     newest = messages[n_before:]
     has_user = any(message.role is Role.USER for message in newest)
@@ -93,9 +98,14 @@ def read_content(content: Any) -> tuple[str, tuple[str, ...]]:
     if content is None or isinstance(content, str):
         return content or "", ()
     parts = [as_mapping(part) for part in content]
-    texts = [part[key] for part in parts for key in _TEXT_KEYS if isinstance(part.get(key), str)]
-    unreadable = tuple(kind_of(part) for part in parts if not any(key in part for key in _TEXT_KEYS))
-    return "\n".join(texts), unreadable
+    texts = [text for part in parts for text in _part_texts(part)]
+    return "\n".join(texts), tuple(kind_of(part) for part in parts if kind_of(part) in _FILES)
+
+
+def _part_texts(part: Mapping[str, Any]) -> list[str]:
+    """Return the texts of a part; all that it says, as JSON, where its kind is not known."""
+    texts = [part[key] for key in _TEXT_KEYS if isinstance(part.get(key), str)]
+    return texts or ([] if kind_of(part) in _FILES else [json.dumps(part, ensure_ascii=False, default=str)])
 
 
 def _read(item: Mapping[str, Any]) -> Message | None:
@@ -107,9 +117,9 @@ def _read(item: Mapping[str, Any]) -> Message | None:
         parts = [*(item.get("summary") or ()), *(item.get("content") or ())]
         return Message(Role.ASSISTANT, "", read_content(parts)[0])
     if kind.endswith("_output"):
-        output = item.get("output")
-        text, _ = read_content(output) if isinstance(output, str | list) else (json.dumps(output, default=str), ())
-        return Message(Role.TOOL, text)
+        output = item.get("output", item)
+        text, unreadable = read_content(output if isinstance(output, str | list) else [output])
+        return Message(Role.TOOL, text, unreadable=unreadable)
     if kind.endswith("_call"):
         return Message(Role.ASSISTANT, "", tool_calls=(to_call(item),))
     return None

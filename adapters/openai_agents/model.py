@@ -29,7 +29,8 @@ class GuardedModel(Model):
     streamed answers, in `response.metadata["guardrail"]` of the last event. The inner model's own spans carry no text.
 
     A stopped call of a tool that has `tool_guardrails` of the same guard is refused, and the LLM reads why; any other
-    stopped call ends the answer. Calls of a provider's own tools are read with all they say; images are not.
+    stopped call ends the answer. Calls of a provider's own tools are read with all they say; images and citations are
+    not.
 
     Attributes:
         inner: the model.

@@ -20,11 +20,6 @@ class Passage(Generic[Carrier]):
         self._queue: deque[tuple[Carrier, str]] = deque()
         self._is_answering = False
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether the gate has stopped the answer."""
-        return self._gate.is_stopped
-
     async def take(self, carrier: Carrier, texts: Iterable[tuple[str, bool]]) -> list[tuple[Carrier, str, bool]]:
         """Take a carrier with its texts, each with whether it is reasoning; return what may leave now."""
         fed, released = "", ""

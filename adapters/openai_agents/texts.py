@@ -14,6 +14,16 @@ DELTAS = {
 _THINKING_WHOLES = ("response.reasoning_text.done", "response.reasoning_summary_text.done")
 _WHOLES = ("response.output_text.done", "response.refusal.done", *_THINKING_WHOLES)
 
+_HOLDERS = (
+    "response.content_part.added",
+    "response.content_part.done",
+    "response.reasoning_summary_part.added",
+    "response.reasoning_summary_part.done",
+    "response.output_item.added",
+    "response.output_item.done",
+)
+"""Events that bring a part or an item."""
+
 Place = tuple[int, str, int]
 """Output index, list of the item ("content" or "summary"), index in the list."""
 
@@ -40,6 +50,11 @@ class Reading:
                 before = self._read.get(place, "")
                 self._read[place] = text
                 yield text[len(before) if text.startswith(before) else 0 :], thinking
+
+
+def may_show(event: Any) -> bool:
+    """Whether an event is of a kind whose texts are known: of any other nobody can tell what it says."""
+    return event.type in DELTAS or event.type in (*_WHOLES, *_HOLDERS) or hasattr(event, "response")
 
 
 def item_texts(index: int, item: Any) -> Iterator[tuple[Place, str, bool]]:

@@ -55,10 +55,12 @@ class ToolCallGuardrail(ToolInputGuardrail[Any]):
         self.guard = guard
 
     async def _judge(self, data: ToolInputGuardrailData) -> ToolGuardrailFunctionOutput:
-        call = data.context
+        call, turns = data.context, _turns(data, self.guard)
         if message := refusal_in(call.tool_arguments):
+            if turns:
+                turns.note_screened(call.tool_call_id, message)
             return ToolGuardrailFunctionOutput.reject_content(message)
-        if _turns(data, self.guard):  # the model has read it
+        if turns:  # the model has read it
             return ToolGuardrailFunctionOutput.allow()
         decision = await self.guard.acheck_tool_call(
             _messages(data), ToolCall(call.tool_name, call.tool_arguments), conversation_id=run_id()
@@ -80,9 +82,12 @@ class ToolResultGuardrail(ToolOutputGuardrail[Any]):
     async def _judge(self, data: ToolOutputGuardrailData) -> ToolGuardrailFunctionOutput:
         call, turns = data.context, _turns(data, self.guard)
         turn = (turns and turns.take(call.tool_call_id)) or Turn(run_id(), _messages(data))
+        text, unreadable = _read(call.tool_call, data.output)
         screened = await self.guard.ascreen_tool_result(
-            turn.messages, _text(call.tool_call, data.output), tool=call.tool_name, conversation_id=turn.id
+            turn.messages, text, tool=call.tool_name, conversation_id=turn.id, unreadable=unreadable
         )
+        if turns:
+            turns.note_screened(call.tool_call_id, screened.text)
         record = record_of(screened.decision)
         if screened.decision.stopped:
             return ToolGuardrailFunctionOutput.reject_content(screened.text, record)
@@ -103,7 +108,7 @@ def refusal_in(arguments: str) -> str | None:
     """Return what the LLM is to be told, if this is all that is left of a refused call."""
     try:
         found = json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return str(found[REFUSED]) if isinstance(found, dict) and REFUSED in found else None
 
@@ -119,8 +124,8 @@ def _messages(data: ToolInputGuardrailData) -> tuple[Message, ...]:
     return read_history(None, data.context.turn_input).messages
 
 
-def _text(call: ResponseFunctionToolCall | None, output: object) -> str:
-    """Return the text of a result, as the LLM would read it."""
+def _read(call: ResponseFunctionToolCall | None, output: object) -> tuple[str, tuple[str, ...]]:
+    """Return the text of a result, as the LLM would read it, and the kinds of parts that cannot be read."""
     if isinstance(output, str) or call is None:
-        return str(output)
-    return read_content(ItemHelpers.tool_call_output_item(call, output)["output"])[0]
+        return str(output), ()
+    return read_content(ItemHelpers.tool_call_output_item(call, output)["output"])

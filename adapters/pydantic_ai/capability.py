@@ -11,7 +11,7 @@ from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.models import Model
 from pydantic_ai.tools import AgentDepsT
 
-from guardrail.adapters.pydantic_ai.exchange import REFUSED, record_of
+from guardrail.adapters.pydantic_ai.exchange import REFUSED, Ledger, record_of
 from guardrail.adapters.pydantic_ai.messages import (
     instructions_of,
     read_result,
@@ -20,7 +20,6 @@ from guardrail.adapters.pydantic_ai.messages import (
     to_guard_messages,
 )
 from guardrail.adapters.pydantic_ai.model import GuardedModel
-from guardrail.decision import Decision
 from guardrail.guard import Guard
 
 
@@ -40,13 +39,13 @@ class GuardCapability(AbstractCapability[AgentDepsT]):
     """
 
     guard: Guard = field(kw_only=False)
-    _decided: dict[str, Decision] = field(default_factory=dict, init=False, repr=False)
+    _ledger: Ledger = field(default_factory=Ledger, init=False, repr=False)
 
     async def for_run(self, ctx: RunContext[AgentDepsT]) -> "GuardCapability[AgentDepsT]":
         return replace(self)
 
     def get_wrapper_model(self, model: Model) -> Model:
-        return GuardedModel(model, self.guard, decided=self._decided)
+        return GuardedModel(model, self.guard, ledger=self._ledger)
 
     async def before_tool_validate(
         self,
@@ -57,7 +56,7 @@ class GuardCapability(AbstractCapability[AgentDepsT]):
         args: str | dict[str, Any],
     ) -> str | dict[str, Any]:
         if message := call.args_as_dict().get(REFUSED):
-            raise ToolFailed(str(message))
+            raise self._refusal(call, str(message))
         return args
 
     async def wrap_tool_execute(
@@ -73,15 +72,15 @@ class GuardCapability(AbstractCapability[AgentDepsT]):
         try:
             result = await handler(args)
         except (ModelRetry, ToolFailed, ToolRetryError, ToolFailedError) as error:  # a tool's words to the LLM
-            if (text := await self._screen(ctx, call, str(error))) is not None:
+            if (text := await self._screen(ctx, call, str(error), ())) is not None:
                 raise ToolFailed(text) from None
             raise
-        text = await self._screen(ctx, call, read_result(result))
+        text = await self._screen(ctx, call, *read_result(result))
         return result if text is None else text
 
     async def _admit(self, ctx: RunContext[AgentDepsT], call: ToolCallPart) -> None:
         """Let a call run, or refuse it, or ask a person first."""
-        decision = self._decided.pop(call.tool_call_id, None)
+        decision = self._ledger.decided.pop(call.tool_call_id, None)
         if ctx.tool_call_approved:
             return
         if decision is None:  # made in an earlier run, or by a model that this capability does not wrap
@@ -89,16 +88,24 @@ class GuardCapability(AbstractCapability[AgentDepsT]):
                 read_turn_of(call.tool_call_id, ctx.messages), to_call(call), conversation_id=ctx.conversation_id
             )
         if decision.stopped:
-            raise ToolFailed(self.guard.policy.call_message(decision.category))
+            raise self._refusal(call, self.guard.policy.call_message(decision.category))
         if decision.asks:
             raise ApprovalRequired(metadata={"guardrail": record_of(decision)})
 
-    async def _screen(self, ctx: RunContext[AgentDepsT], call: ToolCallPart, text: str) -> str | None:
+    def _refusal(self, call: ToolCallPart, message: str) -> ToolFailed:
+        self._ledger.screened.add(call.tool_call_id)
+        return ToolFailed(message)
+
+    async def _screen(
+        self, ctx: RunContext[AgentDepsT], call: ToolCallPart, text: str, unreadable: tuple[str, ...]
+    ) -> str | None:
         """Return what stands for a stopped result; None when it may pass as it is."""
         screened = await self.guard.ascreen_tool_result(
             to_guard_messages(ctx.messages, instructions_of(ctx.messages)),
             text,
             tool=call.tool_name,
             conversation_id=ctx.conversation_id,
+            unreadable=unreadable,
         )
+        self._ledger.screened.add(call.tool_call_id)
         return screened.text if screened.decision.stopped else None

@@ -1,8 +1,8 @@
 """One request to a model: who guards it, what was said before, and what is said at a stop."""
 
 import uuid
-from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic_ai.messages import (
@@ -24,6 +24,7 @@ from guardrail.adapters.pydantic_ai.messages import (
     instructions_of,
     read_request,
     read_response,
+    read_return,
     to_call,
     to_guard_messages,
 )
@@ -41,6 +42,19 @@ REFUSED = "guardrail_refused"
 
 
 @dataclass(frozen=True, slots=True)
+class Ledger:
+    """What the capability and the model of one run tell each other.
+
+    Attributes:
+        decided: decisions on calls, by the call's id.
+        screened: ids of calls whose results, or refusals, the capability has let pass.
+    """
+
+    decided: dict[str, Decision] = field(default_factory=dict)
+    screened: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """One request to a model.
 
@@ -51,7 +65,7 @@ class Exchange:
         id: of the conversation, for the records.
         max_tokens: most tokens that the LLM may write; None when it is not known.
         refusable: tools whose calls can be refused one by one, since the capability answers in their place.
-        decided: where decisions on calls are left for the capability, by the call's id; None when there is none.
+        ledger: shared with the capability; None when there is none.
     """
 
     guard: Guard
@@ -60,7 +74,7 @@ class Exchange:
     id: str
     max_tokens: int | None
     refusable: frozenset[str]
-    decided: MutableMapping[str, Decision] | None
+    ledger: Ledger | None
 
     @classmethod
     def of(
@@ -69,7 +83,7 @@ class Exchange:
         messages: Sequence[ModelMessage],
         settings: ModelSettings | None,
         parameters: ModelRequestParameters,
-        decided: MutableMapping[str, Decision] | None,
+        ledger: Ledger | None,
     ) -> "Exchange":
         """Return the exchange that a request begins."""
         last = messages[-1] if messages else None
@@ -83,8 +97,8 @@ class Exchange:
             tuple(newest.parts),
             next(ids, None) or uuid.uuid4().hex,
             (settings or {}).get("max_tokens"),
-            frozenset(() if decided is None else tools),
-            decided,
+            frozenset(() if ledger is None else tools),
+            ledger,
         )
 
     @property
@@ -97,10 +111,13 @@ class Exchange:
 
         Tool results are judged here only where no capability has screened them.
         """
-        results = [part for part in self.newest if isinstance(part, ToolReturnPart)] if self.decided is None else []
-        for part in results:
+        screened = self.ledger.screened if self.ledger else ()
+        for part in self.newest:
+            if not isinstance(part, ToolReturnPart) or part.tool_call_id in screened:
+                continue
+            text, unreadable = read_return(part)
             decision = await self.guard.acheck_tool_result(
-                self.before, part.model_response_str(), tool=part.tool_name, conversation_id=self.id
+                self.before, text, tool=part.tool_name, conversation_id=self.id, unreadable=unreadable
             )
             if decision.stopped:
                 return decision
@@ -132,8 +149,8 @@ class Exchange:
         decision = await self.guard.acheck_tool_call(
             (*self.messages, read_response(before)), to_call(call), conversation_id=self.id
         )
-        if self.decided is not None and not decision.stopped:
-            self.decided[call.tool_call_id] = decision
+        if self.ledger and not decision.stopped:
+            self.ledger.decided[call.tool_call_id] = decision
         if decision.stopped and isinstance(call, ToolCallPart):
             text = self.guard.policy.call_message(decision.category)
             call = replace(call, args={REFUSED: text}, id=None, provider_details=None)

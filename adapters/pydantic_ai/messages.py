@@ -78,12 +78,18 @@ def read_user(content: str | Sequence[UserContent]) -> Message:
     return Message(Role.USER, "\n".join(texts), unreadable=tuple(unreadable))
 
 
-def read_result(result: object) -> str:
-    """Return the text of what a tool returned, as an LLM would read it; files are left out."""
+def read_result(result: object) -> tuple[str, tuple[str, ...]]:
+    """Return the text of what a tool returned, as an LLM would read it, and the kinds of files in it."""
     if not isinstance(result, ToolReturn):
-        return ToolReturnPart("", result, tool_call_id="").model_response_str()
-    shown = read_user(result.content).content if result.content else ""
-    return "\n".join(text for text in (read_result(result.return_value), shown) if text)
+        return read_return(ToolReturnPart("", result, tool_call_id=""))
+    text, unreadable = read_result(result.return_value)
+    shown = read_user(result.content or ())
+    return "\n".join(filter(None, (text, shown.content))), (*unreadable, *shown.unreadable)
+
+
+def read_return(part: BaseToolReturnPart) -> tuple[str, tuple[str, ...]]:
+    """Return the text of a tool's result, and the kinds of files in it."""
+    return part.model_response_str(), tuple(file.kind for file in part.files)
 
 
 def to_call(part: BaseToolCallPart) -> ToolCall:

@@ -1,7 +1,7 @@
 # ruff: noqa: ARG002 - names and parameters are the framework's
 """A model around a model: it checks the prompt, and gates the answer before anything else can see it."""
 
-from collections.abc import AsyncGenerator, MutableMapping
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic_ai.models.batch import BatchRequest, EncodedBatchRequest
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
-from guardrail.adapters.pydantic_ai.exchange import Exchange, with_record
+from guardrail.adapters.pydantic_ai.exchange import Exchange, Ledger, with_record
 from guardrail.adapters.pydantic_ai.stream import Ask, GuardedStream
 from guardrail.decision import Decision
 from guardrail.errors import ConfigurationError
@@ -33,19 +33,17 @@ class GuardedModel(WrapperModel):
     `compact_messages` are unread too.
     """
 
-    def __init__(
-        self, wrapped: Model | str, guard: Guard, *, decided: MutableMapping[str, Decision] | None = None
-    ) -> None:
+    def __init__(self, wrapped: Model | str, guard: Guard, *, ledger: Ledger | None = None) -> None:
         """Wrap a model.
 
         Args:
             wrapped: the model, or its name.
             guard: judges.
-            decided: where the capability wants to find decisions on calls; it then screens tool results itself.
+            ledger: shared with the capability, which then screens tool results itself.
         """
         super().__init__(wrapped)
         self.guard = guard
-        self._decided = decided
+        self._ledger = ledger
 
     async def request(
         self,
@@ -97,7 +95,7 @@ class GuardedModel(WrapperModel):
         parameters: ModelRequestParameters,
     ) -> AsyncGenerator[StreamedResponse]:
         """Read what is new; then give the LLM's answer behind the gate, or what stands for it."""
-        exchange = Exchange.of(self.guard, messages, settings, parameters, self._decided)
+        exchange = Exchange.of(self.guard, messages, settings, parameters, self._ledger)
         if stopping := await exchange.astopping():
             yield _replayed(self._refusal(exchange, stopping), parameters)
             return

@@ -1,5 +1,6 @@
 """The proxy as a process: what it does when the server or the client goes away, and what stands where."""
 
+import json
 import os
 import signal
 import subprocess
@@ -86,6 +87,13 @@ def test_a_server_that_will_not_go_is_killed(connect: Connect, journal: Path, wa
         assert client.end() == 130
     assert not is_alive(journal)
     assert "Traceback" not in client.errors
+
+
+def test_a_server_that_reads_nothing_does_not_keep_the_proxy(marked: Callable[..., list[str]]) -> None:
+    """The client leaves while more than a pipe holds waits for the server; both end."""
+    line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "vendor/x", "params": {"a": "x" * 2**20}})
+    command = marked(sys.executable, "-c", "import time; time.sleep(60)")
+    subprocess.run(command, check=True, input=f"{line}\n".encode(), capture_output=True, timeout=20)
 
 
 def test_a_client_that_stops_listening_ends_the_proxy(marked: Callable[..., list[str]]) -> None:

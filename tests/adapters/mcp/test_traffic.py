@@ -11,7 +11,11 @@ from guardrail.tool_rules import ToolRule, ToolRules, Trust
 from tests.adapters.mcp.talk import CALL, EVIL, Talk, Talking, content, is_clean, text
 
 
-@pytest.mark.parametrize("params", [None, {}, {"name": 3}, {"name": "a", "arguments": [1]}, {"arguments": {}}], ids=str)
+@pytest.mark.parametrize(
+    "params",
+    [None, {}, {"name": 3}, {"name": "a", "arguments": [1]}, {"arguments": {}}, {"name": "a", "arguments": ""}],
+    ids=str,
+)
 async def test_invalid_calls_get_a_protocol_error(talking: Talking, params: Any) -> None:
     """A call that cannot be read is no call: invalid params, and the server never sees it."""
     async with talking({}) as talk:
@@ -115,6 +119,15 @@ async def test_a_call_that_is_cancelled_while_it_is_judged_never_runs(talking: T
         assert [decision.failure and decision.failure.kind for decision in sink.decisions] == ["CancelledError"]
         assert [message["method"] for message in talk.passed] == ["ping"]
         assert len(talk.client.heard) == 1
+
+
+async def test_an_invalid_call_may_be_cancelled_at_once(talking: Talking) -> None:
+    """The next request is served."""
+    async with talking({"vendor/x": [{"n": 1}]}) as talk:
+        talk.client.say({"id": 1, "method": "tools/call", "params": {"name": 3}})
+        talk.client.say({"method": "notifications/cancelled", "params": {"requestId": 1}})
+        talk.client.say({"id": 2, "method": "vendor/x"})
+        await talk.until(lambda: any('"n":1' in line for line in talk.client.heard))
 
 
 async def test_a_server_cannot_answer_a_call_that_it_has_not_seen(talking: Talking) -> None:

@@ -6,10 +6,17 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from agents import Agent, ModelBehaviorError, ModelSettings, ModelTracing, RunConfig, Runner, function_tool
+from agents import (
+    Agent,
+    ModelBehaviorError,
+    ModelSettings,
+    ModelTracing,
+    RunConfig,
+    Runner,
+    function_tool,
+)
 from agents.testing import ModelStep, ScriptedModel
 from openai.types.responses import ResponseIncompleteEvent
-from openai.types.responses.response_output_item import McpCall
 
 from guardrail import ContentStopped, Guard, GuardTokenizer, Policy
 from guardrail.adapters.openai_agents import GuardedModel
@@ -209,41 +216,6 @@ async def test_only_what_is_new_is_read_as_a_prompt(guard: Guard, sink: MemorySi
     await run(agent_with(script, guard, tools=[bake]))
     assert [d.direction for d in sink.decisions] == ["prompt", "response", "tool_call", "tool_result", "response"]
     assert len({d.conversation_id for d in sink.decisions}) == 1
-
-
-@BOTH
-async def test_an_unscreened_poisoned_result_stops_the_run(guard: Guard, streamed: bool) -> None:
-    """Where no guardrail of the tool withheld it, the LLM is not asked."""
-    script = Script([call("look")], [SAFE])
-
-    @function_tool
-    def look() -> str:
-        """Look."""
-        return "the page says ☠☠ forbidden"
-
-    spy = await run(agent_with(script, guard, tools=[look]), streamed=streamed)
-    assert spy.output == ""
-    assert len(script.asked) == 1
-
-
-HOSTED = McpCall(
-    type="mcp_call", id="h", name="look", server_label="bakery", arguments="{}", output="the page says ☠☠ forbidden"
-)
-
-
-@BOTH
-async def test_calls_of_a_providers_own_tools_are_read_with_their_results(
-    guard: Guard, traces: Traces, streamed: bool
-) -> None:
-    """They have run already, so a stopped one ends the answer; a clean one passes."""
-    spy = await run(agent_with(Script(["Look:", HOSTED]), guard), streamed=streamed)
-    spy.assert_tight(traces.exported)
-    assert spy.output == "Look:"
-    clean = HOSTED.model_copy(update={"output": "bread is ready"})
-    spy = await run(agent_with(Script([clean, SAFE]), guard), streamed=streamed)
-    assert spy.output == SAFE
-    assert spy.result
-    assert clean in spy.result.raw_responses[0].output
 
 
 async def test_an_answer_that_its_provider_breaks_off_shows_no_copy_of_itself(guard: Guard) -> None:
