@@ -70,7 +70,8 @@ def _checking(
             yield from read_prompt(context.tapes, tokenizer, conversation, reading)
     except EngineError as error:
         failure = explain(error)
-    except GeneratorExit:  # the caller was interrupted and gets no decision; the record says so
+    except GeneratorExit:  # the caller was interrupted and gets no decision: whatever the policy says, nothing passed
+        context = replace(context, policy=replace(context.policy, on_failure=Action.STOP))
         decide(Failure("Interrupted", "the call was interrupted"))
         raise
     return decide(failure)

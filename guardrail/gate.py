@@ -88,6 +88,7 @@ class Gate:
         self._text = ""
         self._text_start = 0
         self._open = False
+        self._replayed_chars = 0
         self._marked = Action.ALLOW
         self.finding: Finding | None = None
         self.failure: Failure | None = None
@@ -116,6 +117,12 @@ class Gate:
             return self._release_to(self.fed_chars)
         return ""
 
+    def replay(self, text: str) -> str:
+        """Take text that an earlier attempt has released: it is judged, counts as released, and leaves no more."""
+        self.feed(text)
+        self.released_chars = self._replayed_chars = self.fed_chars
+        return ""
+
     def judge(self, token: TokenVerdict) -> str:
         """Take the next token's verdict, in order; return what it clears."""
         if self.is_settled:
@@ -138,7 +145,8 @@ class Gate:
         """Take a failure; stop (fail closed), or open the gate for good and return what that lets out."""
         if self.is_settled:
             return ""
-        self.cause, self.failure, self._marked = cause, failure, action
+        self.cause, self.failure = cause, failure
+        self._marked = max(self._marked, action, key=lambda action: action.rank)
         if action is Action.STOP:
             if self.stop_offset is None:
                 self.stop_offset = self.judged_chars
@@ -166,7 +174,7 @@ class Gate:
 
     def take_back(self, offset: int) -> None:
         """Count what was released after `offset` as withheld: the call was interrupted and it reached nobody."""
-        self.released_chars = min(self.released_chars, offset)
+        self.released_chars = min(self.released_chars, max(offset, self._replayed_chars))
 
     def abandon(self) -> None:
         """End the text without releasing what is held: nobody reads on."""

@@ -224,10 +224,20 @@ class Policy:
         return replace(self, prompt=self.prompt.read(reading), response=self.response.read(reading))
 
     def call_rules(self) -> Rules:
-        """Return the rules for tool calls: those of answers, with the tools' action at Controversial."""
-        if self.tools.controversial is None:
-            return self.response
-        return replace(self.response, controversial=self.tools.controversial)
+        """Return the rules for tool calls: those of answers, with the tools' action at Controversial.
+
+        A category's own action at Controversial stays only where it is harder: it was written for answers.
+        """
+        controversial, rules = self.tools.controversial, self.response
+        if controversial is None:
+            return rules
+        categories = dict(rules.categories)
+        for name, rule in categories.items():
+            if rule.controversial:
+                hardest = max(rule.controversial, controversial, key=lambda action: action.rank)
+                bound = min(hardest, rule.unsafe or rules.unsafe, key=lambda action: action.rank)
+                categories[name] = replace(rule, controversial=bound)
+        return replace(rules, controversial=controversial, categories=categories)
 
     def stop_message(self, category: str | None) -> str:
         """Return the text to show at a stop: the category's in the policy's language, its default, or English."""

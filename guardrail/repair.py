@@ -42,7 +42,7 @@ def next_attempt(
 ) -> Attempt | None:
     """Return what the next attempt starts from; None when the answer must not, or can no more, be repaired.
 
-    Only a verdict on an answer is repaired: a failure would fail again.
+    Only a verdict on an answer is repaired: a failure would fail again. So would an answer whose risky text has left.
 
     Args:
         policy: says whether and how often.
@@ -51,7 +51,8 @@ def next_attempt(
         parts: all released text of the answer, earlier attempts' too, each with whether it is reasoning.
     """
     n_repairs, n_tokens = (before.n_repairs, before.n_tokens) if before else (0, 0)
-    is_repairable = decision.stopped and decision.reason is Reason.VERDICT and decision.direction is Direction.RESPONSE
+    is_answer = decision.stopped and decision.reason is Reason.VERDICT and decision.direction is Direction.RESPONSE
+    is_repairable = is_answer and not decision.leaked_chars
     if policy.on_stop is not OnStop.REPAIR or not is_repairable or n_repairs >= policy.max_repairs:
         return None
     n_withheld = sum(token.end > decision.released_chars for token in decision.tokens)

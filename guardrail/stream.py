@@ -39,7 +39,6 @@ class Stream:
         self._text: list[str] = []
         self._verdicts: list[TokenVerdict] = []
         self._n_deltas = 0
-        self._n_replayed = context.attempt.n_chars if context.attempt else 0
         self._is_open = False
         self._decision: Decision | None = None
         if context.trust is Trust.TRUSTED:
@@ -145,7 +144,7 @@ class Stream:
             self._fail(error)
             self._settle_if_stopped()
         for text, thinking in self._context.attempt.parts if self._context.attempt else ():
-            yield from self._taking(text, thinking)
+            yield from self._taking(text, thinking, is_replayed=True)
 
     def _feeding(self, delta: str | bytes | bytearray, thinking: bool) -> Steps[str]:
         if self._gate.is_finished:
@@ -160,11 +159,11 @@ class Stream:
         self._n_deltas += bool(text)
         return (yield from self._taking(text, thinking))
 
-    def _taking(self, text: str, thinking: bool) -> Steps[str]:
+    def _taking(self, text: str, thinking: bool, *, is_replayed: bool = False) -> Steps[str]:
         if not self._gate.is_settled:
             self._reader.push(text, thinking=thinking)
             self._text.append(text)
-        released = [self._gate.feed(text)]
+        released = [self._gate.replay(text) if is_replayed else self._gate.feed(text)]
         if not self._gate.is_settled:
             try:
                 yield from self._judging(released)
@@ -174,12 +173,7 @@ class Stream:
             except EngineError as error:
                 released.append(self._fail(error))
         self._settle_if_stopped()
-        return self._unseen("".join(released))
-
-    def _unseen(self, released: str) -> str:
-        """Return what of the latest released text lies behind the text that earlier attempts had released."""
-        start = self._gate.released_chars - len(released)
-        return released[max(0, self._n_replayed - start) :]
+        return "".join(released)
 
     def _finishing(self) -> Steps[str]:
         rest = self._decode(b"", True)
@@ -195,7 +189,7 @@ class Stream:
         released.append(self._gate.finish())
         if self._decision is None:
             self._settle()
-        return first + self._unseen("".join(released))
+        return first + "".join(released)
 
     def _judging(self, released: list[str]) -> Steps[None]:
         """Read pending tokens until none are left or the gate stops; the rest of the text is then never read."""

@@ -1,6 +1,7 @@
 """The part of the facade that judges tool calls, tool results and documents, sync and async."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from guardrail.checking import checking_result
@@ -10,6 +11,7 @@ from guardrail.decision import Decision, Direction
 from guardrail.driving import adrive, drive
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
+from guardrail.policy import ReleaseMode
 from guardrail.reading import AnswerReader
 from guardrail.screening import Screened, screening
 from guardrail.stream import Stream
@@ -190,6 +192,8 @@ class ToolChecks:
     def _new_call(self, conversation: Conversation, name: str, conversation_id: str | None) -> Stream:
         messages, opening = call_opening(to_messages(conversation))
         context = self._context(conversation_id, Direction.TOOL_CALL, tool=name)
+        whole = replace(context.policy, release=ReleaseMode.ANSWER)  # a call leaves as a whole, or not at all
+        context = replace(context, policy=whole)
         reader = AnswerReader(
             context.tapes, self._tokenizer, messages, context.policy.too_long, opening=opening, closing=CALL_CLOSING
         )

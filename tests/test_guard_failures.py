@@ -121,13 +121,14 @@ def test_text_of_an_interrupted_call_counts_as_withheld(tokenizer: GuardTokenize
     assert (stream.feed("more"), stream.finish()) == ("", "")
 
 
-def test_an_interrupted_prompt_check_is_recorded(tokenizer: GuardTokenizer) -> None:
-    """Nobody gets the decision, so the record must tell."""
+@pytest.mark.parametrize("on_failure", [Action.STOP, Action.ALLOW])
+def test_an_interrupted_prompt_check_is_recorded(tokenizer: GuardTokenizer, on_failure: Action) -> None:
+    """Nobody gets the decision, so the record must tell, and nothing counts as released."""
     sink = MemorySink()
     engine = FailingEngine(MarkerEngine(tokenizer, RISKY), at_step=0, breakage=raising(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        Guard(engine, tokenizer, sinks=[sink]).check_prompt("hi")
-    assert [(d.action, d.reason) for d in sink.decisions] == [(Action.STOP, Reason.FAILURE)]
+        Guard(engine, tokenizer, policy=Policy(on_failure=on_failure), sinks=[sink]).check_prompt("hi")
+    assert [(d.action, d.reason, d.released_chars) for d in sink.decisions] == [(Action.STOP, Reason.FAILURE, 0)]
 
 
 class Junk(MarkerEngine):

@@ -6,9 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail import Action, Attempt, Decision, Direction, Guard, OnStop, Policy, PolicyError, Reason, next_attempt
+from guardrail import (
+    Action,
+    Attempt,
+    Decision,
+    Direction,
+    Guard,
+    OnStop,
+    Policy,
+    PolicyError,
+    Reason,
+    Rules,
+    next_attempt,
+)
 from guardrail.encoding import GuardTokenizer
-from guardrail.testing import FailingEngine, HashEngine, MarkerEngine, raising
+from guardrail.records import MemorySink
+from guardrail.testing import FailingEngine, HashEngine, MarkerEngine, default_tokenizer, raising
 from tests.strategies import chunk_sizes, cuts, texts
 
 REPAIRING = Policy(on_stop=OnStop.REPAIR)
@@ -67,6 +80,31 @@ def test_a_replay_is_judged_as_text_of_the_answer(guard: Guard) -> None:
     assert decisions[-1].n_deltas == 5
 
 
+def test_what_an_earlier_attempt_released_stays_released_in_the_record(tokenizer: GuardTokenizer) -> None:
+    """Text that turns risky with what follows it has left all the same: the record says so, and nobody tries again."""
+    policy = Policy(on_stop=OnStop.REPAIR, response=Rules(debounce=1))
+    guard = Guard(MarkerEngine(tokenizer, {"bomb": ("Unsafe", "Violent")}), tokenizer, policy=policy)
+    attempt = Attempt((("The bo", False),), 1, 0)
+    with guard.open_stream("hi", attempt=attempt) as stream:
+        assert stream.feed("mb is here") + stream.finish() == ""
+    decision = stream.decision
+    assert decision.stopped
+    assert (decision.released_chars, decision.withheld_chars) == (len("The bo"), len("mb is here"))
+    assert decision.leaked_chars == len("The bo") - (decision.stop_offset or 0) > 0
+    assert next_attempt(policy, decision, attempt, attempt.parts) is None
+
+
+def test_an_interrupted_replay_takes_nothing_back(guard: Guard) -> None:
+    """What earlier attempts released has been seen, also when the next one is interrupted as it begins."""
+    sink = MemorySink()
+    broken = FailingEngine(guard.engine, at_step=1, breakage=raising(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        Guard(broken, default_tokenizer(), policy=REPAIRING, sinks=[sink]).open_stream(
+            "hi", attempt=Attempt((("It goes on and on, ", False),), 1, 0)
+        )
+    assert sink.decisions[0].released_chars == len("It goes on and on, ")
+
+
 async def test_an_attempt_is_replayed_without_blocking_the_event_loop_too(guard: Guard) -> None:
     """Async streams give what sync ones give."""
     attempt = Attempt((("so it ", True), ("goes ", False)), 1, 4)
@@ -120,10 +158,10 @@ def test_what_is_seen_is_what_was_released_whatever_the_verdicts(
             released += stream.finish()
         decision = stream.decision
         assert text.startswith(released)
-        assert len(released) == max(0, decision.released_chars - n_before)
+        assert len(released) == decision.released_chars - n_before
         if decision.stopped:
             assert decision.stop_offset is not None
-            assert decision.released_chars <= decision.stop_offset
+            assert decision.leaked_chars == max(0, n_before - decision.stop_offset)
         before = attempt.parts if attempt else ()
         attempt = next_attempt(guard.policy, decision, attempt, (*before, (released, False)))
         if attempt is None:

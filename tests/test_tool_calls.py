@@ -15,6 +15,7 @@ from guardrail import (
     Message,
     Policy,
     Reason,
+    ReleaseMode,
     RiskLevel,
     Role,
     Rules,
@@ -27,6 +28,7 @@ from guardrail import (
 from guardrail.conversation import EMPTY_THINKING, render
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Feed, Logits
+from guardrail.policy import CategoryRule
 from guardrail.records import MemorySink
 from guardrail.testing import FailingEngine, HashEngine, MarkerEngine, raising
 from tests.strategies import chunk_sizes, cuts, texts
@@ -125,6 +127,28 @@ def test_the_policys_rules_for_tools_decide(
     assert decision.asks == (action is Action.ASK)
 
 
+@pytest.mark.parametrize(
+    ("of_answers", "of_calls", "action"),
+    [
+        (CategoryRule(controversial=Action.ALLOW), Action.ASK, Action.ASK),
+        (CategoryRule(controversial=Action.STOP), Action.FLAG, Action.STOP),
+        (CategoryRule(controversial=Action.ALLOW, unsafe=Action.ALLOW), Action.ASK, Action.ALLOW),
+    ],
+)
+def test_what_answers_may_say_is_not_what_calls_may_do(
+    engine: MarkerEngine,
+    tokenizer: GuardTokenizer,
+    sink: MemorySink,
+    of_answers: CategoryRule,
+    of_calls: Action,
+    action: Action,
+) -> None:
+    """A category that is let pass in answers still waits for a person in calls; one that is stopped stays stopped."""
+    response = Rules(debounce=2, categories={"Unethical Acts": of_answers})
+    guard = guard_with(engine, tokenizer, sink, response=response, tools=ToolRules(controversial=of_calls))
+    assert guard.check_tool_call("hi", ToolCall("shell", '{"a": "☢ b"}')).action is action
+
+
 def test_a_trusted_call_is_not_read_and_says_so(
     engine: MarkerEngine, tokenizer: GuardTokenizer, sink: MemorySink
 ) -> None:
@@ -142,6 +166,29 @@ def test_in_shadow_mode_nobody_is_asked(engine: MarkerEngine, tokenizer: GuardTo
     guard = guard_with(engine, tokenizer, sink, tools=ASKING, enforce=False)
     decision = guard.check_tool_call("hi", ToolCall("shell", '{"a": "☢ b"}'))
     assert (decision.action, decision.would_action) == (Action.FLAG, Action.ASK)
+
+
+@pytest.mark.parametrize("on_failure", [Action.ALLOW, Action.FLAG])
+def test_a_call_that_a_person_must_see_waits_even_if_nothing_can_read_it(
+    engine: MarkerEngine, tokenizer: GuardTokenizer, on_failure: Action
+) -> None:
+    """A failure that the policy lets pass takes no rule of the policy away."""
+    broken = FailingEngine(engine, at_step=0, breakage=raising(RuntimeError()))
+    policy = Policy(on_failure=on_failure, tools=ToolRules(ToolRule(call=Trust.ASK)))
+    decision = Guard(broken, tokenizer, policy=policy).check_tool_call("hi", ToolCall("pay", "{}"))
+    assert (decision.action, decision.reason) == (Action.ASK, Reason.FAILURE)
+
+
+@pytest.mark.parametrize("release", ReleaseMode)
+def test_nothing_of_a_stopped_call_counts_as_released(
+    engine: MarkerEngine, tokenizer: GuardTokenizer, sink: MemorySink, release: ReleaseMode
+) -> None:
+    """A call leaves whole or not at all, however the policy releases text."""
+    guard = guard_with(engine, tokenizer, sink, release=release)
+    decision = guard.check_tool_call("hi", ToolCall("shell", '{"command": "one two three ☠ four five"}'))
+    assert decision.stopped
+    assert (decision.released_chars, decision.leaked_chars) == (0, 0)
+    assert decision.withheld_chars > 0
 
 
 @pytest.mark.parametrize(("on_failure", "action"), [(Action.STOP, Action.STOP), (Action.ALLOW, Action.ALLOW)])

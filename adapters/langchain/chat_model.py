@@ -63,7 +63,8 @@ class GuardedChatModel(Absorbing, CalledChatModel):
     every form in which the provider sent them. Text that replaces a stopped answer follows the released text if that
     was streamed. With `on_stop = "repair"` the LLM is asked again behind the released text.
 
-    What is not read: blocks that hold no text of the answer, such as images or results of the provider's own tools.
+    What is not read: images and other media, results and sources of the provider's own tools, and plain text in extra
+    arguments of the provider's own that are neither reasoning nor a refusal.
 
     Attributes:
         inner: the LLM.

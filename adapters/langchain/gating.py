@@ -1,6 +1,7 @@
 """Runs an LLM's chunks through the guard, sync and async; both share every decision (`answer.py`)."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -79,7 +80,7 @@ def gate_generation(
     Raises:
         ContentStopped: the answer was stopped, and the policy raises.
     """
-    with Answer(exchange) as answer:
+    with Answer(replace(exchange, max_tokens=None)) as answer:  # it is written: a stop saves nothing
         while True:
             run(answer.opening())
             run(answer.taking(as_chunk(generation)))
@@ -95,7 +96,7 @@ async def agate_generation(
     ask_again: Callable[[Messages], Awaitable[ChatGeneration]] | None = None,
 ) -> ChatGeneration:
     """As `gate_generation`, without blocking the event loop."""
-    with Answer(exchange) as answer:
+    with Answer(replace(exchange, max_tokens=None)) as answer:  # it is written: a stop saves nothing
         while True:
             await arun(answer.opening())
             await arun(answer.taking(as_chunk(generation)))

@@ -1,7 +1,7 @@
 """Translates LangChain messages into the guard's, and whatever a chain passes on into messages."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import (
@@ -50,6 +50,16 @@ NESTED_KEYS = ("summary", "content", "reasoning_content")
 """Where a block keeps its text: directly, or in parts below these keys."""
 
 
+_NAMES = {"type", "id", "index", "mime_type", "media_type", "source_type", "detail"}
+"""Keys of blocks whose values are no text."""
+
+_MEDIA = {"image", "image_url", "audio", "input_audio", "video", "file", "base64", "url"}
+"""Types of blocks, and of sources inside them, that hold something else than text."""
+
+_MEDIA_KEYS = _MEDIA | {"data", "file_id"}
+"""Keys under which those keep it; all their other values are read."""
+
+
 def to_guard_messages(messages: Iterable[BaseMessage]) -> tuple[Message, ...]:
     """Return the guard's form of a conversation.
 
@@ -78,14 +88,47 @@ def chain_messages(value: object) -> list[BaseMessage]:
     )
 
 
-def all_texts(value: object) -> Iterator[str]:
-    """Yield every text at any depth of an extra argument, such as a transcript or a reasoning summary."""
-    for item in value if isinstance(value, list) else [value]:
-        for key, inner in item.items() if isinstance(item, Mapping) else ():
-            if isinstance(inner, list | Mapping):
-                yield from all_texts(inner)
-            elif inner and isinstance(inner, str) and key in (*TEXT_KEYS, *NESTED_KEYS, "transcript"):
-                yield inner
+def all_texts(value: object, *, is_text: bool = False) -> Iterator[str]:
+    """Yield every text at any depth of an extra argument, such as a transcript or a reasoning summary.
+
+    Args:
+        value: what is searched.
+        is_text: whether its own strings are text, as those below a text's key are.
+    """
+    if isinstance(value, str):
+        if value and is_text:
+            yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from all_texts(item, is_text=is_text)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from all_texts(inner, is_text=key in (*TEXT_KEYS, *NESTED_KEYS, "transcript"))
+
+
+def every_text(value: object, unread: Collection[str] = (), *, is_block: bool = True) -> Iterator[str]:
+    """Yield whatever a block says, but for media and what stands below the keys in `unread`.
+
+    Only a block's own names are left out: below it, whoever wrote it chose the keys too.
+    """
+    if isinstance(value, Mapping):
+        is_media = holds_media_itself(value)
+        skipped = {*unread, *(_NAMES if is_block or is_media else ()), *(_MEDIA_KEYS if is_media else ())}
+        for key, inner in value.items():
+            if key not in skipped:
+                if not is_block:
+                    yield str(key)
+                yield from every_text(inner, unread, is_block=False)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from every_text(inner, unread, is_block=is_block)
+    elif value is not None:
+        yield str(value)
+
+
+def holds_media_itself(block: Mapping[str, Any]) -> bool:
+    """Whether a block, or a source inside one, is of a type that holds something else than text."""
+    return str(block.get("type")) in _MEDIA
 
 
 def nested_texts(block: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -13,7 +13,7 @@ except ImportError as error:
 
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,6 +54,7 @@ from guardrail.adapters.langchain.middleware_structure import aanswered, answere
 from guardrail.adapters.langchain.middleware_turns import (
     behind_answer,
     changes,
+    following,
     is_refused,
     is_refused_prompt,
     reading_key,
@@ -170,26 +171,29 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         asking = max((i for i, role in enumerate(roles) if role is Role.USER), default=None)
         answered_to = behind_answer(messages)
         kept: list[AnyMessage] = []
-        for i, message in enumerate(messages):
-            role = roles[i] if i >= answered_to or i == asking else None
+        place = b""
+        for i, given in enumerate(messages):
+            role, message = (roles[i] if i >= answered_to or i == asking else None), given
             if role is Role.TOOL:
                 screener = self._screener(self._turns(kept, talk), message.name or "", talk)
-                kept.append((yield from screener.screening_message(message)))
-                continue
+                message = yield from screener.screening_message(message)
+            here = following(place, message)
             if role is Role.USER:
-                refusal = yield from self._refusing([*kept, message], talk, is_asking=i == asking)
+                refusal = yield from self._refusing([*kept, message], (talk, here), talk, is_asking=i == asking)
                 if refusal:
                     return refusal
-            if role is None or self._read.find(reading_key(talk, message)) is not False:
+            if role is not Role.USER or self._read.find((talk, here)) is not False:
                 kept.append(message)
+                place = here
         return kept
 
-    def _refusing(self, messages: Sequence[AnyMessage], talk: str, *, is_asking: bool) -> Steps[AIMessage | None]:
+    def _refusing(
+        self, messages: Sequence[AnyMessage], key: Hashable, talk: str, *, is_asking: bool
+    ) -> Steps[AIMessage | None]:
         """Read the last message, a user's, unless that is done; return the answer to it if it is stopped.
 
         One that was stopped when the policy raised is only left out, once there is another turn to answer.
         """
-        key = reading_key(talk, messages[-1])
         may_pass = self._read.find(key)
         if may_pass or (may_pass is False and not is_asking):
             return None

@@ -1,6 +1,6 @@
 """Tool results of an agent, whatever form they have: what the model may see of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from langchain_core.tools import BaseTool, ToolException
 from langchain_core.tools.base import _format_output, _handle_tool_error
 from langgraph.types import Command
 
+from guardrail.adapters.langchain.messages import every_text, holds_media_itself
 from guardrail.adapters.langchain.metadata import decision_metadata
 from guardrail.adapters.langchain.middleware_turns import reading_key
 from guardrail.adapters.langchain.recent import Recent
@@ -19,15 +20,6 @@ from guardrail.screening import Screened
 from guardrail.waiting import Steps, arun, run, wait
 
 M = TypeVar("M", bound=BaseMessage)
-
-_NAMES = {"type", "id", "index", "mime_type", "media_type", "source_type", "detail"}
-"""Keys of content blocks whose values are no text of the result."""
-
-_MEDIA = {"image", "image_url", "audio", "input_audio", "video", "file", "base64", "url"}
-"""Types of blocks, and of sources inside them, that hold something else than text."""
-
-_MEDIA_KEYS = _MEDIA | {"data", "file_id"}
-"""Keys under which those keep it; all their other values are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,23 +143,10 @@ def read_content(content: str | list[Any]) -> tuple[str, tuple[str, ...]]:
     if isinstance(content, str):
         return content, ()
     kinds = tuple(str(block["type"]) for block in content if isinstance(block, Mapping) and _holds_media(block))
-    return "\n".join(text for block in content for text in _texts(block)), kinds
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        skipped = _NAMES | _MEDIA_KEYS if value.get("type") in _MEDIA else _NAMES
-        for key, inner in value.items():
-            if key not in skipped:
-                yield from _texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
-    elif value is not None:
-        yield str(value)
+    return "\n".join(text for block in content for text in every_text(block)), kinds
 
 
 def _holds_media(value: object) -> bool:
     if isinstance(value, Mapping):
-        return value.get("type") in _MEDIA or any(map(_holds_media, value.values()))
+        return holds_media_itself(value) or any(map(_holds_media, value.values()))
     return isinstance(value, list) and any(map(_holds_media, value))

@@ -15,6 +15,11 @@ def reading_key(conversation_id: str, message: BaseMessage) -> Hashable:
     return conversation_id, message.type, place, hashlib.sha256(repr(message.content).encode()).digest()
 
 
+def following(before: bytes, message: BaseMessage) -> bytes:
+    """Return a digest of a message and of what stands before it: a user turn is judged by all of that."""
+    return hashlib.sha256(before + repr((message.type, message.content)).encode()).digest()
+
+
 def behind_answer(messages: Sequence[BaseMessage]) -> int:
     """Return where the turns begin that the model has not answered yet."""
     return next((i for i in range(len(messages), 0, -1) if isinstance(messages[i - 1], AIMessage)), 0)

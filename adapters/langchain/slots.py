@@ -11,6 +11,7 @@ from guardrail.adapters.langchain.messages import (
     CALL_BLOCKS,
     NESTED_KEYS,
     all_texts,
+    every_text,
     is_thinking,
     nested_texts,
     text_key,
@@ -19,8 +20,14 @@ from guardrail.adapters.langchain.messages import (
 Part = str | dict[str, Any]
 """A piece of content as LangChain has it: text, or a block."""
 
-_GATED_ARGUMENTS = {"reasoning_content": True, "refusal": False}
+_GATED_ARGUMENTS = {"reasoning_content": True, "reasoning": True, "thinking": True, "refusal": False}
 """Text in additional_kwargs, and whether it is reasoning."""
+
+_UNREAD = {
+    "annotations", "citations", "data", "encrypted_content", "encrypted_index", "image_url", "result", "signature",
+    "status", "thought_signature", "url",
+}  # fmt: skip
+"""Keys of blocks of other kinds whose values the LLM did not write as text."""
 
 
 @dataclass(eq=False)
@@ -70,8 +77,9 @@ def _argument_slots(arguments: dict[str, Any]) -> Iterator[Slot]:
         if isinstance(arguments.get(key), str) and (text := arguments.pop(key)):
             yield Slot(text, thinking, arguments={key: text})
     for key in [key for key, value in arguments.items() if isinstance(value, dict | list)]:
-        if text := "".join(all_texts(arguments[key])):
-            yield Slot(text, key.startswith("reasoning"), arguments={key: arguments.pop(key)}, is_whole=True)
+        thinking = key.startswith("reasoning")
+        if text := "".join(all_texts(arguments[key], is_text=thinking)):
+            yield Slot(text, thinking, arguments={key: arguments.pop(key)}, is_whole=True)
 
 
 def _part_slots(part: Part) -> Iterator[Slot]:
@@ -87,6 +95,8 @@ def _part_slots(part: Part) -> Iterator[Slot]:
         yield from (_nested_slot(part, key, inner) for key, inner in nested)
     else:  # several texts in one block leave together, or not at all; calls of the provider's own tools are text too
         text = "".join([*texts, Call.of(part).arguments])
+        if not text and not is_thinking(part):
+            text = "\n".join(every_text(part, _UNREAD))
         yield Slot(text, is_thinking(part), lambda _text, _done: part, is_whole=bool(text))
 
 

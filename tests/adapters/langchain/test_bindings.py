@@ -126,6 +126,13 @@ async def test_what_a_stop_saved_is_recorded(guard: Any, script: Any, samples: A
     assert last.response_metadata["guardrail"]["saved_tokens"] == decision.saved_tokens
 
 
+def test_a_stop_of_a_written_answer_saves_nothing(guard: Any, script: Any, samples: Any, sink: Any) -> None:
+    """An LLM that answers as a whole has made all its tokens when the guard reads them."""
+    model: Any = GuardRunnable(guard) | script(kind=samples.kinds["whole"]).bind(max_tokens=500)
+    model.invoke("Q")
+    assert (sink.decisions[-1].stopped, sink.decisions[-1].saved_tokens) == (True, None)
+
+
 async def test_fallbacks_and_retries_of_a_failing_llm(guard: Any, script: Any, samples: Any) -> None:
     """An LLM that fails is retried and replaced; each answer is gated once."""
     broken = script(error=ConnectionError("upstream"))

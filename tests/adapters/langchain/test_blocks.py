@@ -62,7 +62,7 @@ def test_reasoning_in_summaries_is_gated(guard: Any, script: Any, samples: Any) 
     assert samples.secret not in repr(model.invoke("Q"))
 
 
-@pytest.mark.parametrize("key", ["reasoning_content", "refusal"])
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking", "refusal"])
 def test_text_in_extra_arguments_is_gated(guard: Any, script: Any, samples: Any, key: str) -> None:
     """Providers that send reasoning beside the content cannot send it around the gate."""
     chunks = [AIMessageChunk(content="", additional_kwargs={key: str(c.text)}) for c in samples.cut(samples.answer, 4)]
@@ -119,7 +119,13 @@ def test_signatures_of_reasoning_come_once_and_late(guard: Any, script: Any, sam
     {"type": "custom", "content": [{"type": "text", "text": "TEXT"}]},
     {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "TEXT"}},
     {"type": "server_tool_call", "id": "s", "name": "run", "args": {"code": "TEXT"}},
-], ids=["reasoning", "two texts", "audio", "custom", "server tool", "standard server tool"])  # fmt: skip
+    {"type": "executable_code", "executable_code": "TEXT"},
+    {"type": "code_interpreter_call", "id": "s", "code": "TEXT", "status": "completed"},
+    {"type": "non_standard", "value": {"output": "TEXT"}},
+    {"type": "text", "text": {"value": "TEXT", "annotations": []}},
+    {"type": "reasoning", "summary": ["TEXT"]},
+], ids=["reasoning", "two texts", "audio", "custom", "server tool", "standard server tool", "code", "interpreter",
+        "non-standard", "text object", "list of summaries"])  # fmt: skip
 def test_blocks_with_texts_elsewhere_leave_whole_or_not_at_all(
     guard: Any, script: Any, samples: Any, rest: dict[str, Any]
 ) -> None:

@@ -184,3 +184,12 @@ async def test_a_chain_that_owns_its_llm_repairs(guard: Any, script: Any, sample
     chain = step | script(BAD, later=[samples.cut(GOOD, 3)]).with_retry() | step | StrOutputParser()
     text = "".join(chain.stream("How?")) if way == "stream" else chain.invoke("How?")
     assert text == "Take flour." + GOOD
+
+
+def test_what_has_left_is_not_repaired(make_guard: Any, script: Any, samples: Any) -> None:
+    """Risky text that was released optimistically would stop every further attempt: the LLM is not asked in vain."""
+    inner = script(BAD, 3, later=[samples.cut(GOOD, 3)])
+    guard = make_guard(on_stop=OnStop.REPAIR, release=ReleaseMode.OPTIMISTIC)
+    whole = joined(GuardedChatModel(inner, guard).stream("How?"))
+    assert len(inner.asked) == 1
+    assert whole.text.endswith(guard.policy.stop_message("Violent"))

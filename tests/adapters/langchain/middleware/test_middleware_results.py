@@ -80,6 +80,18 @@ def several(call_id: Annotated[str, InjectedToolCallId]) -> list[Any]:
     return [Command(update={"messages": [HumanMessage(RISKY)]}), ToolMessage(RISKY, tool_call_id=call_id)]
 
 
+@tool("keyed")
+def keyed() -> list[Any]:
+    """Return JSON in a block, with the text below a key that blocks have too."""
+    return [{"type": "json", "json": {"type": "x", "detail": f"found {RISKY}"}}]
+
+
+@tool("key")
+def key() -> list[Any]:
+    """Return JSON in a block whose key is the text."""
+    return [{"type": "json", "json": {f"found {RISKY}": 1}}]
+
+
 @tool("arguments")
 def arguments(number: int) -> str:
     """Be called with the wrong type: the message of the failed validation is a result too."""
@@ -110,6 +122,8 @@ FORMS: list[BaseTool] = [
     command,
     typed,
     several,
+    keyed,
+    key,
     failing,
     failing_too,
 ]
@@ -131,7 +145,7 @@ async def test_no_form_of_a_result_carries_risky_text(
     told = next(m for m in state["messages"] if isinstance(m, ToolMessage))
     assert told.text == guard.policy.result_message("Violent")
     assert told.response_metadata["guardrail"]["direction"] == "tool_result"
-    assert isinstance(told.content, list) is (form.name in {"blocks", "nested", "caption"})
+    assert isinstance(told.content, list) is (form.name in {"blocks", "nested", "caption", "keyed", "key"})
     assert told.artifact is None
 
 

@@ -54,6 +54,15 @@ def test_a_turn_is_read_once_however_many_steps_follow(
     assert [d.direction for d in sink.decisions].count(Direction.PROMPT) == 2
 
 
+def test_a_turn_in_another_conversation_is_read_there(acts: Any, agent_of: Any, sink: MemorySink) -> None:
+    """Ids that callers choose may come again: the same words behind others are another turn."""
+    agent = agent_of(acts.say("Done."), acts.say("Done."))
+    for first in ("bread", "weapons"):
+        said = [HumanMessage(first, id="1"), AIMessage("Shall I?", id="2"), HumanMessage("yes, do it", id="3")]
+        agent.graph.invoke({"messages": said})
+    assert [d.direction for d in sink.decisions].count(Direction.PROMPT) == 2
+
+
 def test_every_new_user_message_is_read(acts: Any, agent_of: Any) -> None:
     """Of several messages sent at once the first counts as much as the last."""
     agent = agent_of(acts.say("never"))
