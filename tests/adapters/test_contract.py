@@ -9,7 +9,8 @@ from guardrail import Action, Decision, Direction, Guard, GuardTokenizer, Policy
 from guardrail.leaktest import Canary
 from guardrail.records import MemorySink
 from guardrail.testing import FailingEngine, MarkerEngine, raising
-from tests.adapters.doors import DOORS, Died, Played, Script, is_there
+from tests.adapters.doors import DOORS, is_there
+from tests.adapters.playing import Died, Played, Script
 
 CANARY = Canary(
     "contract",
