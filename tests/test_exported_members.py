@@ -6,7 +6,19 @@ from types import ModuleType
 
 import pytest
 
-PACKAGES = ["guardrail", "guardrail.records", "guardrail.adapters.langchain"]
+NEEDS: dict[str, tuple[str, ...]] = {
+    "guardrail": (),
+    "guardrail.leaktest": (),
+    "guardrail.records": (),
+    "guardrail.adapters.langchain": ("langchain_core", "langchain"),
+    "guardrail.adapters.litellm": ("litellm", "fastapi"),
+    "guardrail.adapters.mcp": ("mcp",),
+    "guardrail.adapters.openai_agents": ("agents",),
+    "guardrail.adapters.pydantic_ai": ("pydantic_ai",),
+}
+"""Package to the foreign ones that all of its names need."""
+
+PACKAGES = list(NEEDS)
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -46,6 +58,6 @@ def test_every_exported_class_or_function_has_a_docstring(name: str) -> None:
 
 def load(name: str) -> ModuleType:
     """Import a package, or skip with the extra that is missing."""
-    if "langchain" in name and importlib.util.find_spec("langchain_core") is None:
-        pytest.skip("needs the extra langchain")
+    if missing := [package for package in NEEDS[name] if importlib.util.find_spec(package) is None]:
+        pytest.skip(f"needs {missing[0]}")
     return importlib.import_module(name)

@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -52,8 +52,12 @@ class KeptResults:
             conversation_id=exchange.id,
         )  # fmt: skip
         made.append(screened.decision)
+        decision = screened.decision
+        if decision.failure:  # it says nothing of the result
+            return screened
+        text = screened.text if refuses(decision) else ""
         with self._lock:
-            self._screened[key] = screened
+            self._screened[key] = Screened(text, replace(decision, tokens=()))
             while len(self._screened) > _KEPT_RESULTS:
                 self._screened.popitem(last=False)
         return screened

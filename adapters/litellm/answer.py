@@ -128,7 +128,11 @@ class Answer(Generic[Made]):
         """Read a piece of a tool call; return what may leave of the text before it."""
         left = yield from self._end_text()
         call = self._calls.setdefault(key, _Call())
-        call.name += name
+        if name and name != call.name and call.arguments:  # another call in the same place: names stand in front
+            self._calls[key, len(self._calls)] = self._calls.pop(key)
+            call = self._calls[key] = _Call()
+        if name != call.name:  # some providers repeat the name with every piece
+            call.name += name
         call.arguments += arguments
         if self.is_stopped or not (call.name and call.arguments):
             return left

@@ -38,6 +38,7 @@ class ChatGate:
         self._next: Attempt | None = None
         self._last: Chunk | None = None
         self._has_usage = False
+        self._ids: dict[tuple[int, int], tuple[str, int]] = {}
 
     @property
     def is_done(self) -> bool:
@@ -124,7 +125,7 @@ class ChatGate:
         made: list[Chunk] = []
         delta = getattr(choice, "delta", None)
         for call in (delta and delta.tool_calls) or ():
-            made += yield from answer.calling(call.index, *call_texts(call))
+            made += yield from answer.calling(self._key_of(choice.index, call), *call_texts(call))
         if delta and (call := delta.function_call):
             made += yield from answer.calling("function_call", call.name or "", call.arguments or "")
         refuse_unreadable(self._exchange, delta)
@@ -132,9 +133,18 @@ class ChatGate:
             answer.setting_aside(rest)
         return made
 
+    def _key_of(self, choice: int, call: Any) -> tuple[int, int]:
+        """Return which call a piece belongs to: providers without indices number all alike, and ids tell them apart."""
+        place = (choice, call.index)
+        known, n_before = self._ids.get(place, ("", 0))
+        if known and call.id and call.id != known and call_texts(call)[0]:
+            n_before += 1
+        self._ids[place] = (call.id or known, n_before)
+        return call.index, n_before
+
     def _ending(self, index: int, answer: Answer[Chunk]) -> Steps[list[Chunk]]:
         made = yield from answer.finishing()
-        if answer.is_stopped and self._allows_repair:
+        if answer.is_stopped and self._allows_repair and index == 0:
             policy = self._exchange.guard.policy
             self._next = next_attempt(policy, answer.decision, self._attempt, answer.released)
         if answer.is_stopped and self._last and not self._next:
@@ -228,6 +238,20 @@ def _rest(chunk: Chunk, choice: Any) -> Chunk | None:
 
 
 _KNOWN = {*_PLAIN, "choices", "usage", "service_tier"}
+
+
+def strip(response: Any) -> None:
+    """Take all from a whole completion that says something besides its choices' messages and texts."""
+    for holder, kept in ((response, _KNOWN), *((choice, _OF_CHOICE) for choice in response.choices)):
+        for name in set(holder.model_extra or ()) - kept:
+            delattr(holder, name)
+    for choice in response.choices:
+        if getattr(choice, "provider_specific_fields", None):
+            choice.provider_specific_fields = None
+
+
+_OF_CHOICE = {"index", "message", "text", "finish_reason", "logprobs"}
+"""Fields of a choice in which nothing is left unread."""
 
 
 def _skeleton(chunk: Chunk, choices: list[Any], **fields: Any) -> Chunk:

@@ -34,6 +34,11 @@ _MODES = [
 ]
 
 
+def _inherited_by(kind: type) -> frozenset[str]:
+    found: frozenset[str] = kind.__dict__.get("_inherited_hooks", frozenset())
+    return found
+
+
 class StreamGuardrail(CustomGuardrail):
     """Guards what goes through a LiteLLM proxy; name it in `guardrails:` of its config.yaml.
 
@@ -52,14 +57,16 @@ class StreamGuardrail(CustomGuardrail):
     """
 
     use_native_lifecycle_hooks: ClassVar[bool] = True
+    _inherited_hooks: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Give the class its own entries for all hooks: LiteLLM looks into the leaf class only, and would go on without
         an inherited one in silence.
         """
-        for name in _HOOKS:
-            if name not in cls.__dict__:
-                setattr(cls, name, getattr(cls, name))
+        cls._inherited_hooks = frozenset(name for name in _HOOKS if name not in cls.__dict__)
+        for name in cls._inherited_hooks:
+            owner = next(one for one in cls.__mro__ if name in one.__dict__ and name not in _inherited_by(one))
+            setattr(cls, name, owner.__dict__[name])
         super().__init_subclass__(**kwargs)
 
     def __init__(self, **given: Any) -> None:

@@ -27,7 +27,8 @@ def judging_logged(shadow: Guard, kwargs: Mapping[str, Any], result: Any) -> Ste
     """Judge the prompt and the answers of a call that LiteLLM logs; answers in no known format are left out."""
     said = kwargs.get("messages")
     asked = {"messages" if isinstance(said, list) else "input": said}
-    exchange = exchange_of(shadow, {**kwargs, **asked})
+    others = {name: value for name, value in kwargs.items() if name not in ("messages", "input", "prompt")}
+    exchange = exchange_of(shadow, {**others, **asked})
     admission = yield from admitting(exchange, asked, KeptResults(), replaces=False)
     whole = kwargs.get("async_complete_streaming_response") or kwargs.get("complete_streaming_response") or result
     try:

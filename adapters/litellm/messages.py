@@ -84,6 +84,8 @@ class MessagesGate:
         if kind in ("message_delta", "message_stop"):
             made = yield from self._answer.finishing()
             return made if self.is_cut else [*made, event]
+        if kind == "content_block_stop":
+            return self._answer.passing(lambda _: {"type": kind, "index": event["index"]})
         if kind == "message_start" and event["message"].get("content"):
             raise NotUnderstood("a message begins with content")
         return self._answer.passing(lambda _: event)
@@ -92,9 +94,11 @@ class MessagesGate:
         block, index = event["content_block"], event["index"]
         kind = self._kinds[index] = block["type"]
         if kind in _TEXTS:
+            kept = {name: block[name] for name in ("type", "signature") if name in block}
             return (
                 yield from self._answer.reading(
-                    block.get(kind) or "", lambda shown: {**event, "content_block": {**block, kind: shown}},
+                    block.get(kind) or "",
+                    lambda shown: {"type": event["type"], "index": index, "content_block": {**kept, kind: shown}},
                     thinking=_TEXTS[kind], whole=True,
                 )
             )  # fmt: skip
@@ -110,9 +114,12 @@ class MessagesGate:
         delta, index = event["delta"], event["index"]
         kind = delta["type"].removesuffix("_delta")
         if kind in _TEXTS:
+            tags = {"type": event["type"], "index": index}  # other fields may repeat text that is not shown yet
             return (
                 yield from self._answer.reading(
-                    delta[kind], lambda shown: {**event, "delta": {**delta, kind: shown}}, thinking=_TEXTS[kind]
+                    delta[kind],
+                    lambda shown: {**tags, "delta": {"type": delta["type"], kind: shown}},
+                    thinking=_TEXTS[kind],
                 )
             )
         if kind == "input_json" and self._kinds.get(index) in _CALLS:

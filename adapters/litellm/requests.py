@@ -48,17 +48,24 @@ class Asked:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Asked":
-        """Read a request of chat or text completions, responses, messages, embeddings or images."""
-        asked = cls(n_choices=data.get("n") or 1)
+        """Read a request of chat or text completions, responses, messages, embeddings or images.
+
+        Raises:
+            ValueError: it asks in more than one way.
+        """
+        n = data.get("n")
+        asked = cls(n_choices=n if isinstance(n, int) and n > 0 else 1)
         for instructions in (data.get("system"), data.get("instructions")):
             if instructions:
                 asked._add(Role.SYSTEM, instructions)
-        if "messages" in data:
-            for message in data["messages"] or ():
-                asked._add_message(message)
-        elif "input" in data:
+        asks = [name for name in ("messages", "input", "prompt") if data.get(name)]
+        if len(asks) > 1 and not isinstance(data.get("prompt"), Mapping):  # a stored prompt is named beside an input
+            raise ValueError(f"a request has {' and '.join(asks)}: which of them the LLM gets depends on the endpoint")
+        for message in data.get("messages") or ():
+            asked._add_message(message)
+        if data.get("input"):
             asked._add_input(data["input"])
-        elif "prompt" in data:
+        if data.get("prompt"):
             asked._add_prompt(data["prompt"])
         return asked
 

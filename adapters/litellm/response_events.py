@@ -35,14 +35,51 @@ def place_of(event: Any) -> Place:
     return get(event, "output_index"), "content", get(event, "content_index") or 0
 
 
+_PARTS = ("output_text", "refusal", "summary_text", "reasoning_text", "text")
+
+
+def refuse_unknown(part: Any) -> None:
+    """Refuse a part whose texts are not known.
+
+    Raises:
+        NotUnderstood: it is such a one.
+    """
+    if get(part, "type") not in _PARTS:
+        raise NotUnderstood(f"a part is of the unknown type {get(part, 'type')!r}")
+
+
+def has_annotations(event: Any) -> bool:
+    """Whether an event carries texts that stand beside the answer's."""
+    return any(get(part, "annotations") for part in (get(event, "part"), *(get(get(event, "item"), "content") or ())))
+
+
 def part_of(place: Place, part: Any) -> tuple[Place, str, bool]:
-    """Return a part's place, its text, and whether it is reasoning."""
+    """Return a part's place, its text, and whether it is reasoning.
+
+    Raises:
+        NotUnderstood: its type is unknown.
+    """
+    refuse_unknown(part)
     text = get(part, "text") or get(part, "refusal") or ""
     return place, text, place[1] == "summary" or get(part, "type") == "reasoning_text"
 
 
+_OF_DELTA = {
+    "type", "item_id", "output_index", "content_index", "summary_index", "sequence_number", "delta", "logprobs",
+}  # fmt: skip
+
+
 def shown(event: Any, text: str) -> Any:
-    """Return a delta's event with the text that may be shown; probabilities name tokens, and go with a whole delta."""
+    """Return a delta's event with the text that may be shown; probabilities name tokens, and go with a whole delta.
+
+    Fields that are not known may repeat text that is not shown yet, and stay back.
+    """
+    if isinstance(event, Mapping):
+        event = {name: value for name, value in event.items() if name in _OF_DELTA}
+    else:
+        event = event.model_copy()
+        for name in set(event.model_extra or ()) - _OF_DELTA:
+            delattr(event, name)
     if text != get(event, "delta") and get(event, "logprobs"):
         event = changed(event, "logprobs", [])
     return changed(event, "delta", text)

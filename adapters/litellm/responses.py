@@ -15,6 +15,7 @@ from guardrail.adapters.litellm.response_events import (
     Place,
     changed,
     get,
+    has_annotations,
     item_texts,
     kind_of,
     part_of,
@@ -68,6 +69,7 @@ class ResponsesGate:
         self._sent_items: dict[int, Any] = {}
         self._sent_texts: dict[Place, str] = {}
         self._done_items: set[int] = set()
+        self._open_items: dict[int, Any] = {}
         self._response: Any = None
         self._number = -1
         self._is_closed = False
@@ -91,7 +93,7 @@ class ResponsesGate:
 
     def finishing(self) -> Steps[list[Any]]:
         """Come to an end: the LLM has ended, or was ended; return the rest."""
-        made = yield from self._answer.finishing()
+        made = yield from self._finishing()
         return self._sent(made) + self._closing()
 
     @property
@@ -144,6 +146,9 @@ class ResponsesGate:
             self._read[place] = text
             rest = text.removeprefix(before)
             made += yield from self._answer.reading(rest, lambda _: None, thinking=thinking, whole=True)
+        if has_annotations(event):
+            self._answer.holding(lambda _: event)
+            return made
         return [*made, *self._answer.passing(lambda _: event)]
 
     def _taking_item(self, event: Any, index: int, item: Any, is_done: bool) -> Steps[list[Any]]:
@@ -154,26 +159,48 @@ class ResponsesGate:
             raise NotUnderstood(f"an item is of the unknown type {kind!r}")
         self._answer.holding(lambda _: event)
         if is_done:
-            call = call_of_item(item if isinstance(item, Mapping) else item.model_dump(exclude_none=True))
-            return (yield from self._answer.called(index, call.name, call.arguments))
+            self._open_items.pop(index, None)
+            return (yield from self._called(index, item))
+        self._open_items[index] = item
         return (yield from self._answer.calling(index, get(item, "name") or kind, get(item, "arguments") or ""))
 
     def _taking_call(self, event: Any, is_done: bool) -> Steps[list[Any]]:
         self._answer.holding(lambda _: event)
-        text = "" if is_done else get(event, "delta")  # the item repeats the whole
-        return (yield from self._answer.calling(get(event, "output_index"), "", text))
+        index = get(event, "output_index")
+        place = (index, "call", 0)
+        before = self._read.get(place, "")
+        whole = next(filter(None, (get(event, name) for name in ("arguments", "input", "code"))), before)
+        text = whole.removeprefix(before) if is_done else get(event, "delta")
+        self._read[place] = before + text
+        return (yield from self._answer.calling(index, "", text))
+
+    def _called(self, index: int, item: Any) -> Steps[list[Any]]:
+        call = call_of_item(item if isinstance(item, Mapping) else item.model_dump(exclude_none=True))
+        return (yield from self._answer.called(index, call.name, call.arguments))
+
+    def _finishing(self) -> Steps[list[Any]]:
+        """End the answer; items that were only begun are read as they began."""
+        made = []
+        for index, item in self._open_items.items():
+            if not self.is_cut:
+                made += yield from self._called(index, item)
+        self._open_items.clear()
+        return [*made, *(yield from self._answer.finishing())]
 
     def _taking_end(self, event: Any) -> Steps[list[Any]]:
         made = []
         for index, item in enumerate(get(get(event, "response"), "output") or ()):
-            if index not in self._done_items and str(get(item, "type")).endswith("_call"):
-                call = call_of_item(item if isinstance(item, Mapping) else item.model_dump(exclude_none=True))
-                made += yield from self._answer.called(index, call.name, call.arguments)
-            else:
+            kind = str(get(item, "type"))
+            if kind in ("message", "reasoning"):
                 made += yield from self._taking_whole(None, item_texts(index, item))
+            elif not kind.endswith("_call"):
+                raise NotUnderstood(f"an item is of the unknown type {kind!r}")
+            elif index not in self._done_items:
+                self._open_items.pop(index, None)
+                made += yield from self._called(index, item)
             if self.is_cut:
                 return made
-        made += yield from self._answer.finishing()
+        made += yield from self._finishing()
         return made if self.is_cut else [*made, event]
 
     def _sent(self, events: list[Any]) -> list[Any]:

@@ -1,6 +1,7 @@
 """LiteLLM's own calls with a guard around them: prompts, whole answers, streams, tool calls, several choices."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
+from copy import deepcopy
 from inspect import signature
 from typing import Any, Self
 
@@ -68,7 +69,7 @@ class _Call:
         bound = signature(litellm.completion).bind(*args, **kwargs).arguments
         extra = bound.pop("kwargs", {})
         self.data: dict[str, Any] = {**bound, **extra}
-        self.data["messages"] = [dict(message) for message in self.data.get("messages") or ()]
+        self.data["messages"] = [dict(message) for message in deepcopy(self.data.get("messages") or ())]
         self.is_stream = bool(self.data.get("stream"))
         self.exchange: Exchange = exchange_of(guard, self.data)
         options = self.data.get("stream_options") or {}

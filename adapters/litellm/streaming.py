@@ -9,6 +9,7 @@ from litellm import CustomStreamWrapper
 from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.wire import Gate, Unpacked, Unpacker, gate_for
+from guardrail.errors import StreamError
 from guardrail.waiting import arun
 
 OnCut = Callable[[Gate], Awaitable[Any]]
@@ -102,7 +103,7 @@ class GatedStream:
     async def _taken(self, gate: Gate, piece: Any) -> list[Any]:
         try:
             return await arun(gate.taking(piece))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, StreamError) as error:
             raise NotUnderstood(f"a piece of the stream is not as it should be ({type(error).__name__})") from None
 
     async def _ending(self, gate: Gate) -> list[Any]:

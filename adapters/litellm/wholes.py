@@ -1,5 +1,6 @@
 """Answers that come as a whole, in the four formats: what is read of them, and what is left of a stopped one."""
 
+import json
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,12 +10,12 @@ from litellm.types.llms.openai import ResponsesAPIResponse
 from litellm.types.utils import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
 
 from guardrail.adapters.litellm.answer import Answer
-from guardrail.adapters.litellm.chat import TEXTS, call_texts, refuse_unreadable
+from guardrail.adapters.litellm.chat import TEXTS, call_texts, refuse_unreadable, strip
 from guardrail.adapters.litellm.errors import NotUnderstood
-from guardrail.adapters.litellm.exchange import Exchange
+from guardrail.adapters.litellm.exchange import Exchange, refuses
 from guardrail.adapters.litellm.records import summary_of
 from guardrail.adapters.litellm.requests import call_of_item
-from guardrail.adapters.litellm.response_events import get
+from guardrail.adapters.litellm.response_events import get, refuse_unknown
 from guardrail.conversation import ToolCall
 from guardrail.decision import Decision
 from guardrail.repair import Attempt, next_attempt
@@ -103,6 +104,10 @@ def judging(exchange: Exchange, response: Any, ask_again: AskAgain | None = None
             if not decision.stopped:
                 message = response.choices[0].message
                 message.content = before.answer + (message.content or "")
+        if (refuses(decision) or decision.n_repairs) and not isinstance(
+            response, MutableMapping | ResponsesAPIResponse
+        ):
+            strip(response)
         decisions.append(decision)
     return decisions
 
@@ -173,9 +178,13 @@ def _text(choice: Any) -> Whole:
     return Whole(cut, [Part(choice.text or "", False, partial(setattr, choice, "text"))])
 
 
+_BLOCK = ("type", "signature")
+
+
 def _messages(response: MutableMapping[str, Any]) -> Whole:
     def cut(closing: str, decision: Decision) -> None:
         kept = [block for block in response["content"] if block["type"] in ("text", "thinking")]
+        kept = [{name: block[name] for name in (*_BLOCK, block["type"]) if name in block} for block in kept]
         kept = [block for block in kept if block[block["type"]]]
         response["content"] = [{"type": "text", "text": closing}] if closing else kept
         response.update(stop_reason="refusal", stop_sequence=None, guardrail=summary_of(decision))
@@ -186,7 +195,7 @@ def _messages(response: MutableMapping[str, Any]) -> Whole:
         if kind in ("text", "thinking"):
             whole.parts.append(Part(block[kind], kind == "thinking", partial(block.__setitem__, kind)))
         elif kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
-            whole.calls.append(call_of_item({**block, "type": block["name"]}))
+            whole.calls.append(ToolCall(block["name"], json.dumps(block.get("input"), ensure_ascii=False)))
         elif kind != "redacted_thinking":
             raise NotUnderstood(f"a content block is of the unknown type {kind!r}")
     return whole
@@ -196,6 +205,10 @@ def _responses(response: ResponsesAPIResponse) -> Whole:
     def cut(closing: str, _decision: Decision) -> None:
         output: list[Any] = [item for item in response.output if get(item, "type") in ("message", "reasoning")]
         response.output = output
+        for part in _text_parts(output):
+            for name in ("annotations", "logprobs"):
+                if get(part, name):
+                    _setter(part, name)([])
         texts = [part for part in _text_parts(output) if get(part, "type") == "output_text"]
         if closing and texts:
             _setter(texts[0], "text")(closing)
@@ -211,6 +224,7 @@ def _responses(response: ResponsesAPIResponse) -> Whole:
         elif kind not in ("message", "reasoning"):
             raise NotUnderstood(f"an item is of the unknown type {kind!r}")
     for part in _text_parts(response.output):
+        refuse_unknown(part)
         name = "refusal" if get(part, "type") == "refusal" else "text"
         thinking = get(part, "type") in ("summary_text", "reasoning_text")
         whole.parts.append(Part(get(part, name) or "", thinking, _setter(part, name)))

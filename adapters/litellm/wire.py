@@ -139,8 +139,8 @@ def _read_frame(frame: bytes, is_text: bool) -> Iterator[Unpacked]:
         return
     try:
         held = json.loads(payload)
-    except ValueError as error:
-        raise NotUnderstood("a frame of the stream holds no JSON") from error
+    except ValueError:
+        raise NotUnderstood("a frame of the stream holds no JSON") from None
     if not isinstance(held, Mapping):
         raise NotUnderstood("a frame of the stream holds no object")
 
@@ -161,8 +161,8 @@ def _as_piece(held: Mapping[str, Any]) -> Any:
         if held.get("object") == "text_completion":
             return TextCompletionResponse(**held)
         return ModelResponseStream(**held)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise NotUnderstood("a chunk of the stream is no completion's") from error
+    except (TypeError, ValueError, AttributeError):
+        raise NotUnderstood("a chunk of the stream is no completion's") from None  # the original shows the text
 
 
 def _as_dict(made: Any) -> Mapping[str, Any]:

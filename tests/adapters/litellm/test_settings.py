@@ -115,3 +115,22 @@ def test_the_sdk_needs_nothing_of_the_proxy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "guardrail-stream[litellm]" in done.stdout
+
+
+def test_a_subclass_of_two_keeps_what_either_overrides() -> None:
+    """A hook that was only bound again does not stand before one that was written."""
+
+    class First(StreamGuardrail):
+        """Overrides nothing."""
+
+    class Second(StreamGuardrail):
+        """Overrides a hook."""
+
+        async def apply_guardrail(self, *args: Any, **kwargs: Any) -> Any:
+            """Do something else."""
+
+    class Both(First, Second):
+        """Overrides nothing."""
+
+    assert Both.__dict__["apply_guardrail"] is Second.__dict__["apply_guardrail"]
+    assert set(_HOOKS) <= set(Both.__dict__)
