@@ -237,5 +237,5 @@ def _text_parts(output: Sequence[Any]) -> Iterator[Any]:
             yield from get(item, name) or ()
 
 
-def _setter(holder: Any, name: str) -> Callable[[str], None]:
+def _setter(holder: Any, name: str) -> Callable[[Any], None]:
     return partial(holder.__setitem__, name) if isinstance(holder, dict) else partial(setattr, holder, name)
