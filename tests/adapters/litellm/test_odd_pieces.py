@@ -20,7 +20,6 @@ from tests.adapters.litellm.gatekeepers import make_guard
 from tests.adapters.litellm.test_wire import chunk, gate
 
 # litellm's own types make pydantic warn, once, when the first of them is built
-pytestmark = pytest.mark.filterwarnings("ignore:Items? .* using the `ReadOnly` qualifier:UserWarning")
 
 RISKY = json.dumps({"q": BAD}, ensure_ascii=False)
 

@@ -16,9 +16,8 @@ from tests.adapters.litellm.conftest import BAD, BAD_PROMPT, CLEAN, call_deltas
 from tests.adapters.litellm.gatekeepers import make_guard
 from tests.adapters.litellm.upstream import Script, Upstream
 
-# litellm's own types make pydantic warn once; it leaves loops and sockets of its workers to the interpreter's end
+# LiteLLM leaves loops and sockets of its workers to the interpreter's end
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:Items? .* using the `ReadOnly` qualifier:UserWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 

@@ -17,7 +17,6 @@ from tests.adapters.litellm.conftest import BAD, CLEAN, call_deltas, dig, shown
 from tests.adapters.litellm.gatekeepers import make_guard
 
 # litellm's own types make pydantic warn, once, when the first of them is built
-pytestmark = pytest.mark.filterwarnings("ignore:Items? .* using the `ReadOnly` qualifier:UserWarning")
 
 KINDS = ["chat/completions", "completions", "responses", "messages"]
 
