@@ -10,16 +10,21 @@ class CountingEngine:
 
     Attributes:
         inner: the engine; may be exchanged.
-        n_read: tokens read so far.
+        fed: tokens of each step.
         longest: most tokens that a session has held.
         opened: all sessions, oldest first.
     """
 
     def __init__(self, inner: Engine) -> None:
         self.inner = inner
-        self.n_read = 0
+        self.fed: list[int] = []
         self.longest = 0
         self.opened: list[Session] = []
+
+    @property
+    def n_read(self) -> int:
+        """Tokens read so far."""
+        return sum(self.fed)
 
     @property
     def info(self) -> ModelInfo:
@@ -30,7 +35,7 @@ class CountingEngine:
         return self.opened[-1]
 
     def step(self, feeds: Sequence[Feed]) -> list[Logits]:
-        self.n_read += sum(len(feed.ids) for feed in feeds)
+        self.fed.append(sum(len(feed.ids) for feed in feeds))
         logits = self.inner.step(feeds)
         self.longest = max(self.longest, *(feed.session.length for feed in feeds))
         return logits

@@ -18,8 +18,8 @@ RULES = {"verdict", "policy", "policy_file", "tool_rules", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
 MOVING = {"engines.base", "tape", "gate", "reading", "driving", "context", "stream", "checking"}
 AGENTS = {"json_text", "repair", "screening", "tool_calls"}
-WAITING = {"waiting"}
-"""For adapters: sync and async written once."""
+WAITING = {"waiting", "closing"}
+"""For adapters: sync and async written once, and what follows a stop."""
 FACES = {"judging", "tool_checks"}
 """Parts of the facade."""
 CORE = RULES | TEXT | MOVING | AGENTS | FACES | {"guard", "records.base"}
@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "encoding": {"conversation"},
     "json_text": set(),
     "waiting": set(),
+    "closing": RULES,
     "repair": RULES,
     "windowing": {"conversation", "encoding", "tape"},
     "gate": {"verdict", "policy", "decision"},

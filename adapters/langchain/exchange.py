@@ -11,11 +11,10 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig, ensure_config
 
 from guardrail.adapters.langchain.messages import to_guard_messages
+from guardrail.closing import closing_text
 from guardrail.conversation import Message, Role
 from guardrail.decision import Decision
-from guardrail.errors import ContentStopped
 from guardrail.guard import Guard
-from guardrail.policy import OnStop
 
 OnCall = Literal["stop", "mark"]
 """What a refused tool call does: it stops the whole answer, or it leaves without its arguments, marked."""
@@ -101,12 +100,7 @@ class Exchange:
         Raises:
             ContentStopped: it is a stop, and the policy raises.
         """
-        policy = self.guard.policy
-        if not refuses(decision) or policy.on_stop is OnStop.TRUNCATE:
-            return ""
-        if policy.on_stop is OnStop.RAISE:
-            raise ContentStopped(decision)
-        return policy.stop_message(decision.category)
+        return closing_text(self.guard.policy, decision) if refuses(decision) else ""
 
 
 def refuses(decision: Decision) -> bool:

@@ -5,18 +5,13 @@ from typing import Any
 
 from guardrail.adapters.langchain.exchange import refuses
 from guardrail.decision import Decision
-from guardrail.records import Record
+from guardrail.records import record_values
 
 _KEPT_AT_STOP = {
     "model_name", "model", "model_provider", "id", "system_fingerprint", "service_tier", "created", "created_at",
     "output_version",
 }  # fmt: skip
 """Metadata that stays after a stop; anything else might hold withheld text, or say that the answer ended well."""
-
-
-def decision_metadata(decision: Decision) -> dict[str, Any]:
-    """Return a decision as it stands in `response_metadata["guardrail"]`: the record, as JSON values."""
-    return Record.of(decision).model_dump(mode="json")
 
 
 def closing_metadata(
@@ -30,12 +25,12 @@ def closing_metadata(
         calls: decisions on its tool calls, by their ids.
     """
     if refuses(decision):
-        return {**kept_at_stop(metadata), "finish_reason": "content_filter", "guardrail": decision_metadata(decision)}
+        return {**kept_at_stop(metadata), "finish_reason": "content_filter", "guardrail": record_values(decision)}
     earlier = metadata.get("guardrail")
     if isinstance(earlier, Mapping) and earlier.get("action") == "stop":
         return dict(metadata)  # a guard inside this one stopped the answer: that decision stands
-    judged = {name: decision_metadata(one) for name, one in (calls or {}).items()}
-    found = {"guardrail": decision_metadata(decision)} | ({"guardrail_calls": judged} if judged else {})
+    judged = {name: record_values(one) for name, one in (calls or {}).items()}
+    found = {"guardrail": record_values(decision)} | ({"guardrail_calls": judged} if judged else {})
     return {**metadata, **found}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
 
 from guardrail.actions import Action
-from guardrail.adapters.langchain.metadata import decision_metadata
 from guardrail.decision import Decision
+from guardrail.records import record_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Ruling:
     @classmethod
     def of(cls, decision: Decision) -> "Ruling":
         """Return what a decision comes to."""
-        return cls(decision.action, decision.category, decision_metadata(decision))
+        return cls(decision.action, decision.category, record_values(decision))
 
 
 def recorded(messages: Sequence[BaseMessage], call_id: str | None) -> Ruling | None:

@@ -11,11 +11,11 @@ from langchain_core.tools.base import _format_output, _handle_tool_error
 from langgraph.types import Command
 
 from guardrail.adapters.langchain.messages import every_text, holds_media_itself
-from guardrail.adapters.langchain.metadata import decision_metadata
 from guardrail.adapters.langchain.middleware_turns import reading_key
 from guardrail.adapters.langchain.recent import Recent
 from guardrail.conversation import Message
 from guardrail.guard import Guard
+from guardrail.records import record_values
 from guardrail.screening import Screened
 from guardrail.waiting import Steps, arun, run, wait
 
@@ -54,7 +54,7 @@ class Screener:
             return message
         text, unreadable = read_content(message.content)
         screened = yield from self._judging(text, unreadable)
-        metadata = {"guardrail": decision_metadata(screened.decision)}
+        metadata = {"guardrail": record_values(screened.decision)}
         if screened.decision.stopped:
             is_listed = isinstance(message.content, list)
             content = [{"type": "text", "text": screened.text}] if is_listed else screened.text

@@ -10,10 +10,10 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from guardrail.adapters.langchain.exchange import called_with, conversation_id
-from guardrail.adapters.langchain.metadata import decision_metadata
 from guardrail.adapters.langchain.sources import silence
 from guardrail.decision import Decision
 from guardrail.guard import Guard
+from guardrail.records import record_values
 
 
 class GuardedRetriever(BaseRetriever):
@@ -87,4 +87,4 @@ def _passed(documents: Sequence[Document], decisions: Sequence[Decision]) -> lis
 def _marked(document: Document, decision: Decision) -> Document:
     if not decision.flagged:
         return document
-    return document.model_copy(update={"metadata": {**document.metadata, "guardrail": decision_metadata(decision)}})
+    return document.model_copy(update={"metadata": {**document.metadata, "guardrail": record_values(decision)}})

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from guardrail.adapters.litellm.answer import Answer
 from guardrail.adapters.litellm.errors import NotUnderstood
+from guardrail.adapters.litellm.event_gate import EventGate
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.records import summary_of
 from guardrail.waiting import Steps
@@ -22,27 +22,17 @@ EVENTS = (
 )  # fmt: skip
 
 
-class MessagesGate:
+class MessagesGate(EventGate):
     """The events of one message. One caller at a time.
 
     Text leaves token by token; from the first tool call on everything waits until the message has ended well.
     """
 
     def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._answer: Answer[Event] = Answer(exchange)
-        self.answers = {0: self._answer}
+        super().__init__(exchange)
         self._kinds: dict[int, str] = {}
         self._open: int | None = None
         self._n_blocks = 0
-        self._is_closed = False
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the LLM need not go on."""
-        return self._answer.is_stopped
-
-    is_cut = is_done
 
     def taking(self, event: Event) -> Steps[list[Event]]:
         """Read an event; return those that may leave.
@@ -58,22 +48,6 @@ class MessagesGate:
         """Come to an end: the LLM has ended, or was ended; return the rest."""
         made = yield from self._answer.finishing()
         return self._sent(made) + self._closing()
-
-    @property
-    def is_repairable(self) -> bool:
-        """No: only chat completions are."""
-        return False
-
-    def repairing(self) -> list[dict[str, Any]]:
-        """Never called."""
-        return []
-
-    def counting(self, usage: Any) -> None:
-        """Say nothing: the last event of a stopped message holds its usage."""
-
-    def close(self) -> None:
-        """Free what is still open."""
-        self._answer.close()
 
     def _taking(self, event: Event) -> Steps[list[Event]]:
         kind = event["type"]

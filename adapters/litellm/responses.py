@@ -6,8 +6,8 @@ from typing import Any
 
 from litellm.types.llms.base import BaseLiteLLMOpenAIResponseObject
 
-from guardrail.adapters.litellm.answer import Answer
 from guardrail.adapters.litellm.errors import NotUnderstood
+from guardrail.adapters.litellm.event_gate import EventGate
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.records import summary_of
 from guardrail.adapters.litellm.requests import call_of_item
@@ -54,7 +54,7 @@ _CALLS = tuple(
 _QUIET = (".created", ".in_progress", ".queued", ".searching", ".completed", ".generating", ".interpreting")
 
 
-class ResponsesGate:
+class ResponsesGate(EventGate):
     """The events of one response. One caller at a time.
 
     Text leaves token by token; from the first tool call on everything waits until the response has ended well. What
@@ -62,9 +62,7 @@ class ResponsesGate:
     """
 
     def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._answer: Answer[Any] = Answer(exchange)
-        self.answers = {0: self._answer}
+        super().__init__(exchange)
         self._read: dict[Place, str] = {}
         self._sent_items: dict[int, Any] = {}
         self._sent_texts: dict[Place, str] = {}
@@ -72,14 +70,6 @@ class ResponsesGate:
         self._open_items: dict[int, Any] = {}
         self._response: Any = None
         self._number = -1
-        self._is_closed = False
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the LLM need not go on."""
-        return self._answer.is_stopped
-
-    is_cut = is_done
 
     def taking(self, event: Any) -> Steps[list[Any]]:
         """Read an event; return those that may leave.
@@ -95,22 +85,6 @@ class ResponsesGate:
         """Come to an end: the LLM has ended, or was ended; return the rest."""
         made = yield from self._finishing()
         return self._sent(made) + self._closing()
-
-    @property
-    def is_repairable(self) -> bool:
-        """No: only chat completions are."""
-        return False
-
-    def repairing(self) -> list[dict[str, Any]]:
-        """Never called."""
-        return []
-
-    def counting(self, usage: Any) -> None:
-        """Say nothing: a response that was cut holds its usage."""
-
-    def close(self) -> None:
-        """Free what is still open."""
-        self._answer.close()
 
     def _taking(self, event: Any, kind: str) -> Steps[list[Any]]:
         if kind in _DELTAS:

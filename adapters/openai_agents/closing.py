@@ -21,9 +21,9 @@ from openai.types.responses import (
 )
 from openai.types.responses.response import IncompleteDetails
 
-from guardrail.adapters.openai_agents.records import record_of
 from guardrail.adapters.openai_agents.texts import DELTAS
 from guardrail.decision import Decision
+from guardrail.records import record_values
 
 
 class Outgoing:
@@ -99,7 +99,7 @@ def message_item(text: str, item_id: str | None = None) -> ResponseOutputMessage
 
 def with_record(response: Response, decision: Decision, **changes: Any) -> Response:
     """Return a response with a decision's record in its metadata."""
-    metadata = {**(response.metadata or {}), "guardrail": json.dumps(record_of(decision))}
+    metadata = {**(response.metadata or {}), "guardrail": json.dumps(record_values(decision))}
     return response.model_copy(update={"metadata": metadata, **changes})
 
 

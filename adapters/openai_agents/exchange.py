@@ -12,10 +12,9 @@ from guardrail.adapters.openai_agents.messages import History, as_mapping, read_
 from guardrail.adapters.openai_agents.records import run_id
 from guardrail.adapters.openai_agents.tools import ToolCallGuardrail, asks_person, refused
 from guardrail.adapters.openai_agents.turns import Turn, Turns
+from guardrail.closing import closing_text
 from guardrail.decision import Decision
-from guardrail.errors import ContentStopped
 from guardrail.guard import Guard
-from guardrail.policy import OnStop
 from guardrail.stream import Stream
 
 
@@ -106,10 +105,7 @@ class Exchange:
         Raises:
             ContentStopped: the policy raises.
         """
-        policy = self.guard.policy
-        if policy.on_stop is OnStop.RAISE:
-            raise ContentStopped(decision)
-        return "" if policy.on_stop is OnStop.TRUNCATE else policy.stop_message(decision.category)
+        return closing_text(self.guard.policy, decision)
 
 
 _UNREAD = ("image_generation_call", "compaction")

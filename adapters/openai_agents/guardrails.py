@@ -7,9 +7,10 @@ from typing import Any
 from agents import Agent, GuardrailFunctionOutput, InputGuardrail, OutputGuardrail, RunContextWrapper
 
 from guardrail.adapters.openai_agents.messages import read_history
-from guardrail.adapters.openai_agents.records import record_of, run_id
+from guardrail.adapters.openai_agents.records import run_id
 from guardrail.decision import Decision
 from guardrail.guard import Guard
+from guardrail.records import record_values
 
 
 def input_guardrail(guard: Guard) -> InputGuardrail[Any]:
@@ -45,4 +46,4 @@ def output_guardrail(guard: Guard) -> OutputGuardrail[Any]:
 
 
 def _output(decision: Decision) -> GuardrailFunctionOutput:
-    return GuardrailFunctionOutput(record_of(decision), tripwire_triggered=decision.stopped)
+    return GuardrailFunctionOutput(record_values(decision), tripwire_triggered=decision.stopped)

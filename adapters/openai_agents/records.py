@@ -1,22 +1,15 @@
 """Where decisions show: as plain values, and in the SDK's own traces."""
 
-from typing import Any
-
 from agents.tracing import custom_span, get_current_trace
 
 from guardrail.decision import Decision
-from guardrail.records import Record
-
-
-def record_of(decision: Decision) -> dict[str, Any]:
-    """Return a decision's record as JSON values."""
-    return Record.of(decision).model_dump(mode="json")
+from guardrail.records import record_values
 
 
 def trace(decision: Decision) -> None:
     """Put a decision's record into the run's trace, if there is one."""
     if get_current_trace():
-        with custom_span("guardrail", record_of(decision)):
+        with custom_span("guardrail", record_values(decision)):
             pass
 
 

@@ -15,10 +15,11 @@ from agents import (
 from openai.types.responses import ResponseFunctionToolCall
 
 from guardrail.adapters.openai_agents.messages import read_content, read_history
-from guardrail.adapters.openai_agents.records import record_of, run_id
+from guardrail.adapters.openai_agents.records import run_id
 from guardrail.adapters.openai_agents.turns import Turn, Turns
 from guardrail.conversation import Message, ToolCall
 from guardrail.guard import Guard
+from guardrail.records import record_values
 
 REFUSED = "guardrail_refused"
 """The one argument that is left of a refused call: what the LLM is told in the place of a result."""
@@ -68,8 +69,8 @@ class ToolCallGuardrail(ToolInputGuardrail[Any]):
         tool = next((tool for tool in data.agent.tools if tool.name == call.tool_name), None)
         if decision.stopped or (decision.asks and not asks_person(tool)):
             message = self.guard.policy.call_message(decision.category)
-            return ToolGuardrailFunctionOutput.reject_content(message, record_of(decision))
-        return ToolGuardrailFunctionOutput.allow(record_of(decision))
+            return ToolGuardrailFunctionOutput.reject_content(message, record_values(decision))
+        return ToolGuardrailFunctionOutput.allow(record_values(decision))
 
 
 class ToolResultGuardrail(ToolOutputGuardrail[Any]):
@@ -88,7 +89,7 @@ class ToolResultGuardrail(ToolOutputGuardrail[Any]):
         )
         if turns:
             turns.note_screened(call.tool_call_id, screened.text)
-        record = record_of(screened.decision)
+        record = record_values(screened.decision)
         if screened.decision.stopped:
             return ToolGuardrailFunctionOutput.reject_content(screened.text, record)
         return ToolGuardrailFunctionOutput.allow(record)

@@ -11,7 +11,7 @@ from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.models import Model
 from pydantic_ai.tools import AgentDepsT
 
-from guardrail.adapters.pydantic_ai.exchange import REFUSED, Ledger, record_of
+from guardrail.adapters.pydantic_ai.exchange import REFUSED, Ledger
 from guardrail.adapters.pydantic_ai.messages import (
     instructions_of,
     read_result,
@@ -21,6 +21,7 @@ from guardrail.adapters.pydantic_ai.messages import (
 )
 from guardrail.adapters.pydantic_ai.model import GuardedModel
 from guardrail.guard import Guard
+from guardrail.records import record_values
 
 
 @dataclass
@@ -90,7 +91,7 @@ class GuardCapability(AbstractCapability[AgentDepsT]):
         if decision.stopped:
             raise self._refusal(call, self.guard.policy.call_message(decision.category))
         if decision.asks:
-            raise ApprovalRequired(metadata={"guardrail": record_of(decision)})
+            raise ApprovalRequired(metadata={"guardrail": record_values(decision)})
 
     def _refusal(self, call: ToolCallPart, message: str) -> ToolFailed:
         self._ledger.screened.add(call.tool_call_id)

@@ -28,12 +28,11 @@ from guardrail.adapters.pydantic_ai.messages import (
     to_call,
     to_guard_messages,
 )
+from guardrail.closing import closing_text
 from guardrail.conversation import Message
 from guardrail.decision import Decision
-from guardrail.errors import ContentStopped
 from guardrail.guard import Guard
-from guardrail.policy import OnStop
-from guardrail.records import Record
+from guardrail.records import record_values
 from guardrail.repair import Attempt
 from guardrail.stream import Stream
 
@@ -167,17 +166,9 @@ class Exchange:
         Raises:
             ContentStopped: the policy raises.
         """
-        policy = self.guard.policy
-        if policy.on_stop is OnStop.RAISE:
-            raise ContentStopped(decision)
-        return "" if policy.on_stop is OnStop.TRUNCATE else policy.stop_message(decision.category)
+        return closing_text(self.guard.policy, decision)
 
 
 def with_record(metadata: Mapping[str, Any] | None, decision: Decision) -> dict[str, Any]:
     """Return a response's metadata with the decision's record; it is never sent to an LLM."""
-    return {**(metadata or {}), "guardrail": record_of(decision)}
-
-
-def record_of(decision: Decision) -> dict[str, Any]:
-    """Return a decision's record as JSON values."""
-    return Record.of(decision).model_dump(mode="json")
+    return {**(metadata or {}), "guardrail": record_values(decision)}

@@ -118,6 +118,11 @@ _SAME_NAMES = (
 """Fields that a record takes over from its decision under the same name."""
 
 
+def record_values(decision: Decision) -> dict[str, Any]:
+    """Return a decision's record as JSON values, as adapters hand it on."""
+    return Record.of(decision).model_dump(mode="json")
+
+
 def record_schema() -> dict[str, Any]:
     """Return the JSON Schema of a record."""
     return Record.model_json_schema()

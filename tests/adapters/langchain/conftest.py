@@ -17,7 +17,7 @@ from pydantic import Field
 
 from guardrail import Guard, GuardTokenizer, Policy
 from guardrail.records import MemorySink
-from guardrail.testing import MarkerEngine, default_tokenizer
+from guardrail.testing import MarkerEngine
 
 SECRET = "forbidden"
 """Stands only behind the marker: whoever sees it has seen withheld text."""
@@ -203,12 +203,6 @@ def samples() -> SimpleNamespace:
 def sink() -> MemorySink:
     """Where the guard of a test records."""
     return MemorySink()
-
-
-@pytest.fixture(scope="session")
-def tokenizer() -> GuardTokenizer:
-    """The embedded model's tokenizer, loaded once."""
-    return default_tokenizer()
 
 
 @pytest.fixture

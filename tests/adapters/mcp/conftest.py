@@ -18,7 +18,7 @@ from guardrail.adapters.mcp import Proxy
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.records import MemorySink
-from guardrail.testing import Breakage, FailingEngine, MarkerEngine, default_tokenizer
+from guardrail.testing import Breakage, FailingEngine, MarkerEngine
 from tests.adapters.mcp.talk import Script, Talk, Talking
 
 HERE = Path(__file__).parent
@@ -28,12 +28,6 @@ HERE = Path(__file__).parent
 def sink() -> MemorySink:
     """Where the guard of a test records."""
     return MemorySink()
-
-
-@pytest.fixture(scope="session")
-def tokenizer() -> GuardTokenizer:
-    """The embedded model's tokenizer, loaded once."""
-    return default_tokenizer()
 
 
 @pytest.fixture

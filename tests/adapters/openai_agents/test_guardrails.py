@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,27 +20,15 @@ from pydantic import BaseModel
 
 from guardrail import Guard, GuardTokenizer, OnResult, Policy, ToolRule, ToolRules, Trust
 from guardrail.adapters.openai_agents import GuardedModel, input_guardrail, output_guardrail, tool_guardrails
-from guardrail.engines.base import Feed, Logits
 from guardrail.records import MemorySink
 from guardrail.testing import FailingEngine, MarkerEngine, raising
 from tests.adapters.openai_agents.scripted import ANSWER, SAFE, Script, Traces, call, message, run
+from tests.counting import CountingEngine
 
 MakeGuard = Callable[..., Guard]
 BOTH = pytest.mark.parametrize("streamed", [False, True])
 WITH_MODEL = pytest.mark.parametrize("gated", [False, True])
 RISKY, DOUBTFUL, CLEAN = "rm ☠☠ forbidden", "mv ☢☢ forbidden", "ls"
-
-
-class CountingEngine(MarkerEngine):
-    """Counts the tokens of each step."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fed: list[int] = []
-
-    def step(self, feeds: Sequence[Feed]) -> list[Logits]:
-        self.fed.append(sum(len(feed.ids) for feed in feeds))
-        return super().step(feeds)
 
 
 @dataclass
@@ -198,7 +186,7 @@ async def test_trusted_tools_pass_unread(make_guard: MakeGuard, sink: MemorySink
 @BOTH
 async def test_a_run_is_read_once(tokenizer: GuardTokenizer, streamed: bool) -> None:
     """Through answers, calls and results of several steps no feed is as long as the first: nothing is read again."""
-    engine = CountingEngine(tokenizer, {"☠": ("Unsafe", "Violent")})
+    engine = CountingEngine(MarkerEngine(tokenizer, {"☠": ("Unsafe", "Violent")}))
     guard, shell = Guard(engine, tokenizer, policy=Policy()), Shell({CLEAN: "a page " * 40})
     script = Script(["Well.", call("shell", "a", command=CLEAN)], [call("shell", "b", command=CLEAN)], [SAFE], size=9)
     agent = agent_with(script, guard, True, tools=[shell.tool(guard)], instructions="Be brief.")

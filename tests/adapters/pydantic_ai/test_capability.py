@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,27 +23,15 @@ from pydantic_ai.models.instrumented import InstrumentationSettings
 
 from guardrail import Action, Direction, Guard, GuardTokenizer, OnResult, Policy, ToolRule, ToolRules, Trust
 from guardrail.adapters.pydantic_ai import GuardCapability
-from guardrail.engines.base import Feed, Logits
 from guardrail.records import MemorySink
 from guardrail.testing import FailingEngine, MarkerEngine, raising
 from tests.adapters.pydantic_ai.scripted import ANSWER, SAFE, SHOWN, Script, Spy, SpyTracerProvider, run
+from tests.counting import CountingEngine
 
 MakeGuard = Callable[..., Guard]
 RISKY = {"command": "rm ☠☠ forbidden"}
 DOUBTFUL = {"command": "mv ☢☢ forbidden"}
 CLEAN = {"command": "ls"}
-
-
-class CountingEngine(MarkerEngine):
-    """Counts the tokens of each step."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fed: list[int] = []
-
-    def step(self, feeds: Sequence[Feed]) -> list[Logits]:
-        self.fed.append(sum(len(feed.ids) for feed in feeds))
-        return super().step(feeds)
 
 
 @dataclass
@@ -251,7 +239,7 @@ async def test_a_refused_call_stays_refused_in_a_later_run(guard: Guard, is_text
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_run_is_read_once(tokenizer: GuardTokenizer, streamed: bool) -> None:
     """Through answers, calls and results of several steps no feed is as long as the first: nothing is read again."""
-    engine = CountingEngine(tokenizer, {"☠": ("Unsafe", "Violent")})
+    engine = CountingEngine(MarkerEngine(tokenizer, {"☠": ("Unsafe", "Violent")}))
     guard, shell = Guard(engine, tokenizer, policy=Policy()), Shell({"ls": "a page " * 40})
     calls = [ToolCallPart("shell", CLEAN, call_id) for call_id in "ab"]
     script = Script([["Well.", calls[0]], [calls[1]], [SAFE]], 9)

@@ -1,4 +1,4 @@
-"""A guard that stops at a known character."""
+"""A guard that stops at a known character and asks at another, for adapters without fixtures of their own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,19 +7,13 @@ import pytest
 
 from guardrail import Action, Guard, GuardTokenizer, Policy, Rules, ToolRules
 from guardrail.records import MemorySink
-from guardrail.testing import MarkerEngine, default_tokenizer
+from guardrail.testing import MarkerEngine
 
 
 @pytest.fixture
 def sink() -> MemorySink:
     """Where the guard of a test records."""
     return MemorySink()
-
-
-@pytest.fixture(scope="session")
-def tokenizer() -> GuardTokenizer:
-    """The embedded model's tokenizer, loaded once."""
-    return default_tokenizer()
 
 
 @pytest.fixture(scope="session")
