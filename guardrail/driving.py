@@ -1,10 +1,14 @@
 """Drives reading generators against an engine, in this thread or from an event loop; the one place that waits."""
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 
-from guardrail.engines.base import Engine, Feed, Logits
+from guardrail.engines.base import Engine, Feed, Logits, Submitting, engine_edge
 from guardrail.errors import EngineError
-from guardrail.tape import Steps, T, engine_edge
+from guardrail.tape import Steps, T
 
 
 def drive(engine: Engine, steps: Steps[T]) -> T:
@@ -26,14 +30,14 @@ def drive(engine: Engine, steps: Steps[T]) -> T:
 
 
 async def adrive(engine: Engine, steps: Steps[T]) -> T:
-    """As `drive`, with the engine in a worker thread. A cancelled task waits for the step in flight first, so that
-    its session is never used twice at once.
+    """As `drive`, without blocking the event loop. A cancelled task withdraws what waits, and waits for a step in
+    flight, so that its session is never used twice at once.
     """
     try:
         feeds = next(steps)
         while True:
             try:
-                logits = await _in_thread(engine, feeds)
+                logits = await _astep(engine, feeds)
             except EngineError as error:
                 feeds = steps.throw(error)
             else:
@@ -45,24 +49,59 @@ async def adrive(engine: Engine, steps: Steps[T]) -> T:
         steps.close()
 
 
-async def _in_thread(engine: Engine, feeds: list[Feed]) -> list[Logits]:
-    # A future of the executor, not a task: closing the loop cancels tasks while their thread still runs.
-    call = asyncio.get_running_loop().run_in_executor(None, _step, engine, feeds)
+async def _astep(engine: Engine, feeds: list[Feed]) -> list[Logits]:
+    """As `_step`: through the engine's own queue if it has one, else in a worker thread."""
+    if not isinstance(engine, Submitting):
+        # a future of the executor, not a task: closing the loop cancels tasks while their thread still runs
+        return await _outlasting(asyncio.get_running_loop().run_in_executor(None, _step, engine, feeds))
+    with engine_edge():
+        ticket = engine.submit(feeds)
+    answer = asyncio.get_running_loop().create_future()
+    ticket.future.add_done_callback(partial(_tell, answer))
+    timer = asyncio.get_running_loop().call_later(ticket.timeout_s, ticket.expire) if ticket.timeout_s else None
+    try:
+        return _checked(await _outlasting(answer, ticket.withdraw), feeds)
+    finally:
+        if timer:
+            timer.cancel()
+
+
+async def _outlasting(call: asyncio.Future[T], withdraw: Callable[[], None] | None = None) -> T:
+    """Wait for a call; a task that is cancelled meanwhile withdraws it and ends when the call has ended."""
     cancelled: asyncio.CancelledError | None = None
     while not call.done():
         try:
             await asyncio.wait([call])
         except asyncio.CancelledError as error:
             cancelled = error
+            if withdraw:
+                withdraw()
     if cancelled:
         call.exception()  # asked for, so that asyncio does not report it as forgotten
         raise cancelled
     return call.result()
 
 
+def _tell(answer: asyncio.Future[list[Logits]], done: Future[list[Logits]]) -> None:
+    """Hand what an engine's future ended with to the event loop, from whatever thread."""
+
+    def hand_over() -> None:
+        error = done.exception()
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(done.result())
+
+    with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        answer.get_loop().call_soon_threadsafe(hand_over)
+
+
 def _step(engine: Engine, feeds: list[Feed]) -> list[Logits]:
     with engine_edge():
-        logits = engine.step(feeds)
-        if len(logits) != len(feeds):
-            raise EngineError(f"the engine answered {len(logits)} of {len(feeds)} feeds")
-        return logits
+        return _checked(engine.step(feeds), feeds)
+
+
+def _checked(logits: list[Logits], feeds: list[Feed]) -> list[Logits]:
+    if len(logits) != len(feeds):
+        raise EngineError(f"the engine answered {len(logits)} of {len(feeds)} feeds")
+    return logits

@@ -4,6 +4,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,7 @@ from guardrail.decision import Decision, Direction, Identity
 from guardrail.driving import adrive, drive
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
+from guardrail.engines.runtime import Runtime
 from guardrail.errors import PolicyError
 from guardrail.judging import Judging
 from guardrail.policy import Policy
@@ -75,7 +77,12 @@ class Guard(Judging, ToolChecks):
 
     @classmethod
     def default(
-        cls, *, policy: PolicySource = "balanced", sinks: Sequence[Sink] = (), threads: int | None = None
+        cls,
+        *,
+        policy: PolicySource = "balanced",
+        sinks: Sequence[Sink] = (),
+        threads: int | None = None,
+        runtime: Runtime | None = None,
     ) -> Self:
         """Load the small model that is part of this package: offline, on a CPU.
 
@@ -83,7 +90,7 @@ class Guard(Judging, ToolChecks):
         """
         from guardrail.loader import load_default
 
-        model = load_default(threads=threads)
+        model = load_default(runtime=_with_threads(runtime, threads))
         return cls(model.engine, model.tokenizer, policy=policy, sinks=sinks)
 
     @classmethod
@@ -96,6 +103,7 @@ class Guard(Judging, ToolChecks):
         engine: str = "onnx",
         precision: str | None = None,
         threads: int | None = None,
+        runtime: Runtime | None = None,
         revision: str | None = None,
         token: str | None = None,
         cache_dir: str | Path | None = None,
@@ -110,7 +118,8 @@ class Guard(Judging, ToolChecks):
             sinks: where decisions are recorded.
             engine: "onnx", or "torch" for the reference.
             precision: "int8" or "fp32" of the exported weights; None takes an exported folder's own, int8 otherwise.
-            threads: threads of one engine call; None lets the runtime choose.
+            threads: threads of one engine call, in short for `runtime=Runtime(threads=...)`.
+            runtime: threads, KV precision, context, queues and time-outs; None takes the defaults.
             revision: commit or branch on the hub.
             token: access token for the hub.
             cache_dir: where exports are kept; None takes the user's cache folder.
@@ -123,8 +132,8 @@ class Guard(Judging, ToolChecks):
         from guardrail.loader import load_model
 
         model = load_model(
-            source, engine=engine, precision=precision, threads=threads, revision=revision, token=token,
-            cache_dir=cache_dir,
+            source, engine=engine, precision=precision, runtime=_with_threads(runtime, threads), revision=revision,
+            token=token, cache_dir=cache_dir,
         )  # fmt: skip
         return cls(model.engine, model.tokenizer, policy=policy, sinks=sinks)
 
@@ -260,6 +269,10 @@ class Guard(Judging, ToolChecks):
             except Exception as error:  # noqa: BLE001  # the record sink's edge: a broken sink never changes a decision
                 self.n_record_failures += 1
                 _log.error("sink %s failed: %s", type(sink).__name__, type(error).__name__)
+
+
+def _with_threads(runtime: Runtime | None, threads: int | None) -> Runtime | None:
+    return runtime if threads is None else replace(runtime or Runtime(), threads=threads)
 
 
 def _new_id() -> str:

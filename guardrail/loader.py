@@ -18,6 +18,8 @@ from guardrail.checkpoint import CONFIG_FILE, Checkpoint, read_json
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
+from guardrail.engines.runtime import Runtime
+from guardrail.engines.scheduled import ScheduledEngine
 from guardrail.errors import CheckpointError, ConfigurationError, MissingExtra
 from guardrail.exported import MANIFEST_FILE, MODEL_FILE, Manifest, hash_file, is_export, read_manifest
 
@@ -37,14 +39,14 @@ class LoadedModel:
     tokenizer: GuardTokenizer
 
 
-def load_default(*, threads: int | None = None) -> LoadedModel:
+def load_default(*, runtime: Runtime | None = None) -> LoadedModel:
     """Load the embedded model.
 
     Raises:
         CheckpointError: the package's files are damaged.
     """
     folder = Path(str(files("guardrail.assets").joinpath("default")))
-    return _load_exported(folder, read_manifest(folder), threads)
+    return _load_exported(folder, read_manifest(folder), runtime)
 
 
 def load_model(
@@ -52,7 +54,7 @@ def load_model(
     *,
     engine: str = "onnx",
     precision: str | None = None,
-    threads: int | None = None,
+    runtime: Runtime | None = None,
     revision: str | None = None,
     token: str | None = None,
     cache_dir: str | Path | None = None,
@@ -65,7 +67,7 @@ def load_model(
         engine: "onnx", or "torch" for the reference, which takes a checkpoint.
         precision: "int8" or "fp32" of the exported weights; None takes an exported folder's own, int8 otherwise. The
             torch engine runs in fp32 only.
-        threads: threads of one run of the onnx engine; None lets the runtime choose. The torch engine takes none.
+        runtime: threads, memory and queues; of the threads, torch's belong to the whole process and cannot be set.
         revision: commit or branch on the hub.
         token: access token for the hub.
         cache_dir: where exports are kept; None takes $XDG_CACHE_HOME/guardrail, else ~/.cache/guardrail.
@@ -82,13 +84,13 @@ def load_model(
     folder = find_checkpoint(source, revision=revision, token=token, offline=offline)
     name = Path(source).resolve().name if _is_folder(source) else str(source)
     if is_export(folder) or all((folder / file).exists() for file in (MANIFEST_FILE, MODEL_FILE)):
-        return _load_exported(folder, _read_export(folder, engine, precision), threads)
+        return _load_exported(folder, _read_export(folder, engine, precision), runtime)
     if not (folder / CONFIG_FILE).exists():
         raise CheckpointError(f"{source} holds neither {MANIFEST_FILE} (an export) nor {CONFIG_FILE} (a checkpoint)")
     if engine == "torch":
-        return _load_torch(folder, name, precision, threads)
-    made, manifest = _export_once(folder, name, precision or DEFAULT_PRECISION, _cache_folder(cache_dir))
-    return _load_exported(made, manifest.model_copy(update={"name": name}), threads)
+        return _load_torch(folder, name, precision, runtime or Runtime())
+    made, manifest = _export_once(folder, name, precision or DEFAULT_PRECISION, cache_folder(cache_dir))
+    return _load_exported(made, manifest.model_copy(update={"name": name}), runtime)
 
 
 def find_checkpoint(
@@ -106,6 +108,11 @@ def find_checkpoint(
     if revision is not None:
         raise ConfigurationError(f"{source} is a folder here, and folders have no revisions", hint="leave it unset")
     return Path(source)
+
+
+def exported_folder(checkpoint: Path, *, name: str, precision: str | None = None) -> Path:
+    """Return the export of a checkpoint folder in the cache, made now unless it is there; see `load_model`."""
+    return _export_once(checkpoint, name, precision or DEFAULT_PRECISION, cache_folder())[0]
 
 
 def _is_folder(source: str | Path) -> bool:
@@ -129,23 +136,25 @@ def _read_export(folder: Path, engine: str, precision: str | None) -> Manifest:
     return manifest
 
 
-def _load_exported(folder: Path, manifest: Manifest, threads: int | None) -> LoadedModel:
+def _load_exported(folder: Path, manifest: Manifest, runtime: Runtime | None) -> LoadedModel:
     from guardrail.engines.onnx import OnnxEngine
 
     config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
     tokenizer = _tokenizer(folder, config)
-    return LoadedModel(OnnxEngine(folder, manifest, config, threads=threads), tokenizer)
+    settings = runtime or Runtime()
+    engine = OnnxEngine(folder, manifest, config, runtime=settings)
+    return LoadedModel(ScheduledEngine(engine, settings), tokenizer)
 
 
-def _load_torch(folder: Path, name: str, precision: str | None, threads: int | None) -> LoadedModel:
+def _load_torch(folder: Path, name: str, precision: str | None, runtime: Runtime) -> LoadedModel:
     from guardrail.engines.torch import TorchEngine
 
     if precision not in (None, "fp32"):
         raise ConfigurationError(f"the torch engine runs in fp32, not {precision}", hint="leave precision unset")
-    if threads is not None:
+    if runtime.threads is not None:
         raise ConfigurationError("torch's threads belong to the whole process", hint="call torch.set_num_threads")
-    engine = TorchEngine.from_checkpoint(folder, name=name)
-    return LoadedModel(engine, _tokenizer(folder, engine.config))
+    engine = TorchEngine.from_checkpoint(folder, name=name, runtime=runtime)
+    return LoadedModel(ScheduledEngine(engine, runtime), _tokenizer(folder, engine.config))
 
 
 def _tokenizer(folder: Path, config: GuardConfig) -> GuardTokenizer:
@@ -158,7 +167,7 @@ def _tokenizer(folder: Path, config: GuardConfig) -> GuardTokenizer:
     return tokenizer
 
 
-def _cache_folder(cache_dir: str | Path | None) -> Path:
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """Return `cache_dir`, else $XDG_CACHE_HOME/guardrail, else ~/.cache/guardrail."""
     if cache_dir is not None:
         return Path(cache_dir)

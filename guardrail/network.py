@@ -63,6 +63,12 @@ class KVCache:
         self._keys = [None if k is None or not length else k[:, :, :length] for k in self._keys]
         self._values = [None if v is None or not length else v[:, :, :length] for v in self._values]
 
+    def copy(self) -> "KVCache":
+        """Return another cache over the same tensors; appending to either makes new ones."""
+        other = KVCache(len(self._keys))
+        other._keys, other._values = [*self._keys], [*self._values]
+        return other
+
     def reset(self) -> None:
         """Forget everything."""
         self.crop(0)

@@ -6,11 +6,10 @@ Reuse is by conversation id alone, so one conversation never touches what was re
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from typing import TypeVar
 
-from guardrail.engines.base import Engine, Feed, Logits, Session, check_logits
+from guardrail.engines.base import Engine, Feed, Logits, Session, check_logits, engine_edge
 from guardrail.errors import EngineError
 
 _log = logging.getLogger("guardrail")
@@ -21,17 +20,6 @@ Steps = Generator[list[Feed], list[Logits], T]
 
 KEPT_BYTES = 256 * 2**20
 """KV caches of idle conversations that a guard keeps, in bytes; the longest unused go first. Our choice."""
-
-
-@contextmanager
-def engine_edge() -> Iterator[None]:
-    """Whatever an engine raises becomes an EngineError, so that a failure can never look like a verdict."""
-    try:
-        yield
-    except EngineError:
-        raise
-    except Exception as error:  # the engine edge: foreign exceptions are translated here, once
-        raise EngineError(f"the engine raised {type(error).__name__}") from error
 
 
 class Tape:

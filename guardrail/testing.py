@@ -58,6 +58,15 @@ class FakeSession:
         del self.ids[length:]
         del self.judged[length:]
 
+    def fork(self, length: int) -> "FakeSession":
+        """Return a copy of the first `length` tokens."""
+        if self.is_closed:
+            raise EngineError("the session is closed")
+        copy = FakeSession()
+        copy.ids, copy.judged = [*self.ids], [*self.judged]
+        copy.rollback(length)
+        return copy
+
     def close(self) -> None:
         """Mark the session closed."""
         self.is_closed = True

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,8 @@ from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.engines.onnx import OnnxEngine
+from guardrail.engines.runtime import Runtime
+from guardrail.engines.scheduled import ScheduledEngine
 from guardrail.engines.torch import TorchEngine
 from guardrail.exported import read_manifest
 from guardrail.onnx_export import export_checkpoint
@@ -25,7 +28,8 @@ settings.register_profile(
 )
 settings.load_profile("fixed")
 
-ENGINES = ("fake", "torch", "onnx-fp32", "onnx-int8")
+BARE_ENGINES = ("fake", "torch", "onnx-fp32", "onnx-int8")
+ENGINES = (*BARE_ENGINES, *(f"scheduled-{name}" for name in BARE_ENGINES))
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +44,10 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("tiny") / "checkpoint")
 
 
-def open_onnx(folder: Path, *, threads: int = 1) -> OnnxEngine:
-    """Load an exported folder."""
+def open_onnx(folder: Path, *, threads: int = 1, **settings: Any) -> OnnxEngine:
+    """Load an exported folder with settings of `Runtime`."""
     config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
-    return OnnxEngine(folder, read_manifest(folder), config, threads=threads)
+    return OnnxEngine(folder, read_manifest(folder), config, runtime=Runtime(threads=threads, **settings))
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +60,8 @@ def engines(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     for precision in ("fp32", "int8"):
         folder = tmp_path_factory.mktemp(precision) / "export"
         made[f"onnx-{precision}"] = open_onnx(export_checkpoint(tiny_checkpoint, folder, precision=precision))
+    settings = Runtime(step_tokens=24)  # so that most feeds of the tests are cut
+    made |= {f"scheduled-{name}": ScheduledEngine(engine, settings) for name, engine in made.items()}
     yield made
     for engine in made.values():
         engine.close()

@@ -16,7 +16,7 @@ LEAVES = {"taxonomy", "errors", "actions", "stop_texts"}
 """Everybody may import these; they import the standard library only."""
 RULES = {"verdict", "policy", "policy_file", "tool_rules", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
-MOVING = {"engines.base", "tape", "gate", "reading", "driving", "context", "stream", "checking"}
+MOVING = {"engines.base", "engines.runtime", "tape", "gate", "reading", "driving", "context", "stream", "checking"}
 AGENTS = {"json_text", "repair", "screening", "tool_calls"}
 WAITING = {"waiting", "closing"}
 """For adapters: sync and async written once, and what follows a stop."""
@@ -46,7 +46,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gate": {"verdict", "policy", "decision"},
     "engines": {"engines", "verdict", "checkpoint", "checkpoint_config", "exported"},
     "engines.base": {"verdict"},
-    "engines.torch": {"engines.base", "verdict", "checkpoint", "checkpoint_config", "network"},
+    "engines.runtime": set(),
+    "engines.pool": set(),
+    "engines.packing": {"engines.base"},
+    "engines.isolating": {"engines.base"},
+    "engines.scheduler": {"engines.base", "engines.scheduled"},
+    "engines.scheduled": {"engines.base", "engines.isolating", "engines.runtime", "engines.scheduler"},
+    "engines.torch": {"engines.base", "engines.runtime", "verdict", "checkpoint", "checkpoint_config", "network"},
     "tape": {"engines.base"},
     "reading": {"engines.base", "tape", "verdict", "policy", "windowing"} | TEXT,
     "driving": {"engines.base", "tape"},

@@ -4,7 +4,9 @@ One method does the work (`step`), and it takes a batch, since continuous batchi
 single stream passes a batch of one. Rendering and tokenising are done before the engine, spans are mapped after it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -30,6 +32,7 @@ class ModelInfo:
         prompt_labels: meaning of the query heads' outputs.
         response_labels: meaning of the response heads' outputs.
         kv_bytes_per_token: memory that a session takes for each token it holds; 0 where that is nothing worth counting.
+        kv_precision: "fp32" or "int8" of the keys and values that are held.
     """
 
     name: str
@@ -40,6 +43,7 @@ class ModelInfo:
     prompt_labels: LabelSet
     response_labels: LabelSet
     kv_bytes_per_token: int = 0
+    kv_precision: str = "fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,17 @@ class Session(Protocol):
         """Forget every token after the first `length`; later feeds give what a fresh session would give.
 
         Raises:
+            ValueError: `length` is negative or more than is held.
+        """
+        ...
+
+    def fork(self, length: int) -> "Session":
+        """Return a new session that holds the first `length` tokens; both go on by themselves.
+
+        Copying keys and values costs far less than reading the tokens again.
+
+        Raises:
+            EngineError: the session is closed, or the engine has no room for another one.
             ValueError: `length` is negative or more than is held.
         """
         ...
@@ -118,8 +133,57 @@ class Engine(Protocol):
         ...
 
 
-def check_feeds(feeds: Sequence[Feed], max_context: int, vocab_size: int) -> None:
-    """Refuse feeds that no engine can run.
+@runtime_checkable
+class Submitting(Protocol):
+    """An engine that takes work without making the caller wait: what an event loop needs of it."""
+
+    def submit(self, feeds: Sequence[Feed]) -> "Ticket":
+        """As `Engine.step`, but return at once.
+
+        Raises:
+            EngineOverloaded: too much is waiting already; nothing was taken.
+            EngineError: the feeds cannot be run.
+        """
+        ...
+
+
+class Ticket(Protocol):
+    """Work that was submitted."""
+
+    @property
+    def future(self) -> "Future[list[Logits]]":
+        """Ends with the logits or with an EngineError."""
+        ...
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Seconds after which the caller should let it expire; None never."""
+        ...
+
+    def withdraw(self) -> None:
+        """Take the work back: at once if it waits, else at the end of the model call under way. Then its sessions are
+        at their former lengths, and the future ends with `concurrent.futures.CancelledError`.
+        """
+        ...
+
+    def expire(self) -> None:
+        """End the future with `EngineTimeout` now; its sessions come to rest at the end of the call under way."""
+        ...
+
+
+@contextmanager
+def engine_edge() -> Iterator[None]:
+    """Whatever an engine raises becomes an EngineError, so that a failure can never look like a verdict."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:  # the engine edge: foreign exceptions are translated here, once
+        raise EngineError(f"the engine raised {type(error).__name__}") from error
+
+
+def check_feeds(feeds: Sequence[Feed], max_context: int, vocab_size: int | None = None) -> None:
+    """Refuse feeds that no engine can run; ids are looked at only where the size of the vocabulary is given.
 
     Raises:
         ContextOverflow: a session would exceed `max_context`.
@@ -130,7 +194,7 @@ def check_feeds(feeds: Sequence[Feed], max_context: int, vocab_size: int) -> Non
     for feed in feeds:
         if not len(feed.ids):
             raise EngineError("a feed holds no token ids")
-        if min(feed.ids) < 0 or max(feed.ids) >= vocab_size:
+        if vocab_size is not None and (min(feed.ids) < 0 or max(feed.ids) >= vocab_size):
             raise EngineError(f"a token id lies outside the vocabulary of {vocab_size}")
         if feed.session.length + len(feed.ids) > max_context:
             total = feed.session.length + len(feed.ids)

@@ -1,16 +1,17 @@
 """The ONNX engine: a CPU, no torch. All contact with onnxruntime is in this file.
 
-Each session owns its KV buffers; past and present are bound to the same memory, so appending is in place and rolling
-back means setting the length back. A batch of several sessions runs them one after the other: the graph takes ragged
-batches, but that needs the sessions' buffers in one place, which is the scheduler's to come.
+Every session has a slot in one pool of keys and values; past and present are bound to the same memory, so appending is
+in place and rolling back means setting the length back. A run takes the new tokens of any sessions at once, each as
+many as it likes: the graph packs them, and sessions of the pool that have none cost nothing.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 import numpy as np
 import onnxruntime
@@ -18,16 +19,14 @@ from numpy.typing import NDArray
 
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.engines.base import Feed, FloatArray, Logits, ModelInfo, Session, check_feeds, check_logits
+from guardrail.engines.packing import RUN_TOKENS, Part, Reading, next_run, pack
+from guardrail.engines.pool import KVPool
+from guardrail.engines.runtime import Runtime
 from guardrail.errors import CheckpointError, ConfigurationError, EngineError
 from guardrail.exported import MODEL_FILE, Manifest
 
-FIRST_CAPACITY = 256
-"""Positions a new session's buffers hold; they double when full. Our choice."""
-
-RUN_TOKENS = 512
-"""Most tokens of one run; longer feeds are cut, so that activations stay small. Our choice."""
-
 _CPU = ("cpu", 0)
+_MOST_BINDINGS = 64
 
 _loaded: WeakSet[Any] = WeakSet()
 _inherited: list[Any] = []
@@ -42,73 +41,81 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
     os.register_at_fork(after_in_child=_keep_inherited)
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """KV buffers, float32 [1, kv heads, capacity, size] by name, and their binding to a runtime.
-
-    A run holds it, so that a session or an engine closed meanwhile takes nothing away from under the run.
-    """
-
-    runtime: Any
-    binding: Any
-    buffers: dict[str, FloatArray]
-    capacity: int
-
-
 class OnnxSession:
-    """KV buffers of one conversation: one caller at a time, but any thread may close it.
+    """A slot of the engine's pool: one caller at a time, but any thread may close it.
 
     Attributes:
+        engine: that opened it.
+        slot: number in the pool.
         length: tokens held.
-        is_closed: whether the buffers are gone, or go with the end of the step under way.
+        is_closed: whether the slot is given back, or goes back with the end of the work under way.
     """
 
-    def __init__(self, engine: "OnnxEngine") -> None:
+    def __init__(self, engine: "OnnxEngine", pool: KVPool) -> None:
         self.engine = engine
+        self.slot = pool.take()
         self.length = 0
         self.is_closed = False
-        self._memory: _Memory | None = None
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._is_busy = False
+        self._give_back = finalize(self, pool.give_back, self.slot)
+        self._give_back.atexit = False
 
     def rollback(self, length: int) -> None:
         """Forget what follows the first `length` tokens; costs nothing."""
-        if not 0 <= length <= self.length:
-            raise ValueError(f"cannot roll back to {length} of {self.length} tokens")
+        self._check(length)
         self.length = length
 
-    def close(self) -> None:
-        """Free the buffers, after the step under way if there is one; closing twice is harmless."""
-        self.is_closed = True
-        self._memory = None
+    def fork(self, length: int) -> "OnnxSession":
+        """Return a session with a copy of the first `length` tokens; see `Session.fork`."""
+        self._check(length)
+        with self.used():
+            other = OnnxSession(self.engine, self._pool)
+            self._pool.copy(self.slot, other.slot, length)
+        other.length = length
+        return other
 
-    def reserve(self, runtime: Any, n_tokens: int) -> _Memory:
-        """Return room for `n_tokens` positions, keeping what is held."""
-        old = self._memory
-        if self.is_closed:
-            raise EngineError("the session is closed")
-        if old is not None and n_tokens <= old.capacity:
-            return old
-        capacity = old.capacity if old else FIRST_CAPACITY
-        while capacity < n_tokens:
-            capacity *= 2
-        capacity = min(capacity, self.engine.info.max_context)
-        binding, buffers = runtime.io_binding(), {}
-        for name, (n_heads, size) in self.engine.cache_shapes.items():
-            buffer = np.zeros((1, n_heads, capacity, size), np.float32)  # the system pages it in as it is written
-            if old:
-                buffer[:, :, : self.length] = old.buffers[name][:, :, : self.length]
-            place = (*_CPU, np.float32, buffer.shape, buffer.ctypes.data)
-            binding.bind_input(f"past_{name}", *place)
-            binding.bind_output(f"present_{name}", *place)
-            buffers[name] = buffer
-        self._memory = _Memory(runtime, binding, buffers, capacity)
-        return self._memory
+    def cached(self) -> dict[str, NDArray[Any]]:
+        """Return a copy of what is held: `key_i` and `value_i`, [kv heads, length, size], keys after rotation."""
+        return {name: buffer[self.slot, :, : self.length].copy() for name, buffer in self._pool.buffers.items()}
+
+    def close(self) -> None:
+        """Give the slot back, after the work under way if there is any; closing twice is harmless."""
+        with self._lock:
+            self.is_closed = True
+            if not self._is_busy:
+                self._give_back()
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep the slot while something reads or writes it.
+
+        Raises:
+            EngineError: the session is closed, or in use.
+        """
+        with self._lock:
+            if self.is_closed or self._is_busy:
+                raise EngineError(f"the session is {'closed' if self.is_closed else 'in use by another caller'}")
+            self._is_busy = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._is_busy = False
+                if self.is_closed:
+                    self._give_back()
+
+    def _check(self, length: int) -> None:
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot roll back to {length} of {self.length} tokens")
 
 
 class OnnxEngine:
-    """Runs an exported folder. Safe for many threads, each with its own sessions."""
+    """Runs an exported folder. Safe for many threads, each with its own sessions; runs take turns."""
 
     def __init__(
-        self, folder: str | Path, manifest: Manifest, config: GuardConfig, *, threads: int | None = None
+        self, folder: str | Path, manifest: Manifest, config: GuardConfig, *, runtime: Runtime | None = None
     ) -> None:
         """Load the graph.
 
@@ -116,35 +123,33 @@ class OnnxEngine:
             folder: exported folder, already checked against its manifest.
             manifest: of that folder.
             config: of that folder.
-            threads: threads of one run; None takes one for each physical core. Threads do not spin while idle.
+            runtime: threads and memory.
 
         Raises:
             CheckpointError: onnxruntime cannot load the graph.
-            ConfigurationError: fewer than one thread.
+            ConfigurationError: a setting cannot be had.
         """
-        if threads is not None and threads < 1:
-            raise ConfigurationError(f"threads must be at least 1, not {threads}")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(Path(folder) / MODEL_FILE), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the engine edge: onnxruntime's exceptions share no base class
-            raise CheckpointError(f"onnxruntime cannot load the model: {type(error).__name__}") from error
+        self._settings = runtime or Runtime()
+        if self._settings.device != "cpu":
+            raise ConfigurationError("the onnx engine runs on the CPU", hint='load with engine="torch" for a GPU')
+        self._session: Any = _load(Path(folder) / MODEL_FILE, self._settings)
         _loaded.add(self._session)
-        past = {value.name.removeprefix("past_"): value.shape for value in self._session.get_inputs()}
-        self.cache_shapes: dict[str, tuple[int, int]] = {
-            name: (shape[1], shape[3]) for name, shape in past.items() if name.startswith(("key_", "value_"))
-        }
         self._vocab_size = config.vocab_size
         self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._bindings: dict[tuple[int, int], Any] = {}
+        max_context = self._settings.context_of(config.max_context)
+        past = [value for value in self._session.get_inputs() if value.name.startswith("past_")]
+        shapes = {value.name.removeprefix("past_"): (value.shape[1], value.shape[3]) for value in past}
+        dtype = np.int8 if past[0].type == "tensor(int8)" else np.float32
+        # a row may stand in a batch with rows of many more tokens: the kernel wants room for as many in each
+        capacity = max_context + RUN_TOKENS
+        self._pool = KVPool(shapes, dtype, n_slots=self._settings.max_sessions, capacity=capacity)
         self._info = ModelInfo(
-            manifest.name, manifest.sha256, "onnx", manifest.precision, config.max_context,
+            manifest.name, manifest.sha256, "onnx", manifest.precision, max_context,
             prompt_labels=config.prompt_labels, response_labels=config.response_labels,
-            kv_bytes_per_token=sum(4 * n_heads * size for n_heads, size in self.cache_shapes.values()),
+            kv_bytes_per_token=sum(np.dtype(dtype).itemsize * n_heads * size for n_heads, size in shapes.values()),
+            kv_precision="int8" if dtype is np.int8 else "fp32",
         )  # fmt: skip
         risks, categories = len(config.prompt_labels.risks), len(config.prompt_labels.categories)
         self._widths = {"query_risk": risks, "query_category": categories}
@@ -156,9 +161,18 @@ class OnnxEngine:
         """Identity and limits of the model."""
         return self._info
 
+    @property
+    def n_free(self) -> int:
+        """Sessions that could still be opened."""
+        return self._pool.n_free
+
     def open(self) -> OnnxSession:
-        """Start an empty session; its buffers come with the first step."""
-        return OnnxSession(self)
+        """Start an empty session.
+
+        Raises:
+            EngineOverloaded: as many are open as may be.
+        """
+        return OnnxSession(self, self._pool)
 
     def step(self, feeds: Sequence[Feed]) -> list[Logits]:
         """Append each feed's ids to its session and return their logits; see `Engine.step`."""
@@ -168,54 +182,90 @@ class OnnxEngine:
             raise EngineError(f"the engine was {reason}")
         sessions = [self._own(feed.session) for feed in feeds]
         check_feeds(feeds, self._info.max_context, self._vocab_size)
-        lengths = [session.length for session in sessions]
-        try:
-            return [self._feed(runtime, session, feed.ids) for session, feed in zip(sessions, feeds, strict=True)]
-        except BaseException:
-            for session, length in zip(sessions, lengths, strict=True):
-                session.length = length
-            raise
+        with self._lock, ExitStack() as used:
+            for session in sessions:
+                used.enter_context(session.used())
+            try:
+                results = self._read(runtime, sessions, feeds)
+            finally:
+                if self._session is None:
+                    self._bindings.clear()
+            for session, feed in zip(sessions, feeds, strict=True):
+                session.length += len(feed.ids)
+        return results
 
     def close(self) -> None:
-        """Refuse further steps; the weights go with the last session that is still open."""
+        """Refuse further steps and free the weights, after the step under way if there is one."""
         self._session = None
+        if self._lock.acquire(blocking=False):
+            self._bindings.clear()
+            self._lock.release()
 
     def _own(self, session: Session) -> OnnxSession:
         if not isinstance(session, OnnxSession) or session.engine is not self:
             raise EngineError("the session belongs to another engine")
-        if session.is_closed:
-            raise EngineError("the session is closed")
         return session
 
-    def _feed(self, runtime: Any, session: OnnxSession, ids: Sequence[int]) -> Logits:
-        memory = session.reserve(runtime, session.length + len(ids))
-        logits = Logits(**{name: np.empty((len(ids), width), np.float32) for name, width in self._widths.items()})
-        row = np.asarray(ids, np.int64)
-        for start in range(0, len(ids), RUN_TOKENS):
-            self._run(memory, session, row[start : start + RUN_TOKENS], logits, start)
-        if session.is_closed:  # by another thread, perhaps before its memory was reserved
-            session.close()
-        check_logits(logits, len(ids), self._info)
-        return logits
+    def _read(self, runtime: Any, sessions: Sequence[OnnxSession], feeds: Sequence[Feed]) -> list[Logits]:
+        """Read all feeds in as many runs as it takes; return their logits."""
+        readings = [
+            Reading(session.slot, session.length, np.asarray(feed.ids, np.int64), self._empty(len(feed.ids)))
+            for session, feed in zip(sessions, feeds, strict=True)
+        ]
+        while parts := next_run(readings):
+            outputs, at = self._run(runtime, parts), 0
+            for part in parts:
+                part.reading.take_in(outputs, at, part.size)
+                at += part.size
+        for one in readings:
+            check_logits(one.logits, len(one.ids), self._info)
+        return [one.logits for one in readings]
 
-    def _run(self, memory: _Memory, session: OnnxSession, ids: NDArray[np.int64], logits: Logits, start: int) -> None:
-        """Run one chunk, int64 [token], and write its logits into the rows from `start` on."""
-        n_tokens = len(ids)
-        total = session.length + n_tokens
-        inputs = {
-            "input_ids": ids[None],
-            "seqlens_k": np.array([total - 1], np.int32),
-            "total_sequence_length": np.array(total, np.int32),
-            "query_seqlens": np.array([n_tokens], np.int32),
-        }
-        binding = memory.binding
+    def _empty(self, n_tokens: int) -> Logits:
+        return Logits(**{name: np.empty((n_tokens, width), np.float32) for name, width in self._widths.items()})
+
+    def _run(self, runtime: Any, parts: Sequence[Part]) -> dict[str, FloatArray]:
+        """Run one ragged batch; return the logits of all its tokens, float32 [packed token, n] by name."""
+        first, last = min(part.reading.slot for part in parts), max(part.reading.slot for part in parts)
+        inputs = pack(parts, first, last + 1)
+        n_tokens = len(inputs["input_ids"])
+        outputs = {name: np.empty((n_tokens, width), np.float32) for name, width in self._widths.items()}
         try:
+            binding = self._binding(runtime, first, last + 1)
             for name, array in inputs.items():
                 binding.bind_cpu_input(name, array)
-            for name, width in self._widths.items():  # anew for each run: an output bound before has its old shape
-                rows = getattr(logits, name)[start : start + n_tokens]
-                binding.bind_output(name, *_CPU, np.float32, (1, n_tokens, width), rows.ctypes.data)
-            memory.runtime.run_with_iobinding(binding)
+            for name, array in outputs.items():  # anew for each run: an output bound before has its old shape
+                binding.bind_output(name, *_CPU, np.float32, array.shape, array.ctypes.data)
+            runtime.run_with_iobinding(binding)
         except Exception as error:  # the engine edge: onnxruntime's exceptions share no base class
             raise EngineError(f"onnxruntime failed: {type(error).__name__}") from error
-        session.length = total
+        return outputs
+
+    def _binding(self, runtime: Any, start: int, stop: int) -> Any:
+        """Return a binding of the slots from `start` to before `stop`; a few are kept: one takes 0.1 ms to make."""
+        found = self._bindings.pop((start, stop), None)
+        if found is None:
+            found = runtime.io_binding()
+            for name, buffer in self._pool.buffers.items():
+                slots = buffer[start:stop]
+                place = (*_CPU, slots.dtype.type, slots.shape, slots.ctypes.data)
+                found.bind_input(f"past_{name}", *place)
+                found.bind_output(f"present_{name}", *place)
+        self._bindings[start, stop] = found  # the last used stands last
+        if len(self._bindings) > _MOST_BINDINGS:
+            del self._bindings[next(iter(self._bindings))]
+        return found
+
+
+def _load(file: Path, settings: Runtime) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads or 0
+    options.log_severity_level = 4  # what goes wrong is raised
+    options.enable_cpu_mem_arena = settings.arena
+    # Threads spin between the 250 short operations of a call (waking them takes a fifth of a token's time), and sleep
+    # when it ends.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the engine edge: onnxruntime's exceptions share no base class
+        raise CheckpointError(f"onnxruntime cannot load the model: {type(error).__name__}") from error

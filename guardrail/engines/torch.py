@@ -10,7 +10,8 @@ from typing import Self
 from guardrail.checkpoint import Checkpoint
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.engines.base import Feed, Logits, ModelInfo, Session, check_feeds
-from guardrail.errors import EngineError
+from guardrail.engines.runtime import Runtime
+from guardrail.errors import ConfigurationError, EngineError
 
 from guardrail.network import GuardNetwork, GuardOutput, KVCache  # isort: skip  # names the extra when torch is missing
 
@@ -39,6 +40,15 @@ class TorchSession:
         """Forget what follows the first `length` tokens."""
         self.cache.crop(length)
 
+    def fork(self, length: int) -> "TorchSession":
+        """Return a session with the first `length` tokens; their tensors are shared, since no step writes into them."""
+        if self.is_closed:
+            raise EngineError("the session is closed")
+        other = TorchSession(self.engine, self.engine.config.n_layers)
+        other.cache = self.cache.copy()
+        other.cache.crop(length)
+        return other
+
     def close(self) -> None:
         """Free the cache; closing twice is harmless."""
         self.is_closed = True
@@ -48,29 +58,40 @@ class TorchSession:
 class TorchEngine:
     """Runs a `GuardNetwork`. Safe for many threads: steps take turns."""
 
-    def __init__(self, network: GuardNetwork, *, name: str = "network", sha256: str = "", device: str = "cpu") -> None:
+    def __init__(
+        self, network: GuardNetwork, *, name: str = "network", sha256: str = "", runtime: Runtime | None = None
+    ) -> None:
         """Take a network.
 
         Args:
             network: put on the device and into evaluation mode.
             name: of the model in records.
             sha256: hash of its weights; empty computes it.
-            device: torch device.
+            runtime: of it, the device and the longest context count here.
+
+        Raises:
+            ConfigurationError: torch has no such device.
         """
-        self._network = network.to(device).eval()
-        self._device = device
+        settings = runtime or Runtime()
+        self._device = settings.device
+        try:
+            self._network = network.to(self._device).eval()
+        except (RuntimeError, AssertionError) as error:  # what torch raises for devices it does not have
+            raise ConfigurationError(
+                f"torch has no device {self._device!r} here", hint='leave device at "cpu", or install a CUDA build'
+            ) from error
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._is_closed = False
         self.config: GuardConfig = network.config
         self._info = ModelInfo(
-            name, sha256 or _hash(network), "torch", "fp32", self.config.max_context,
+            name, sha256 or _hash(network), "torch", "fp32", settings.context_of(self.config.max_context),
             prompt_labels=self.config.prompt_labels, response_labels=self.config.response_labels,
             kv_bytes_per_token=8 * self.config.n_layers * self.config.n_kv_heads * self.config.head_dim,
         )  # fmt: skip
 
     @classmethod
-    def from_checkpoint(cls, folder: str | Path, *, name: str | None = None, device: str = "cpu") -> Self:
+    def from_checkpoint(cls, folder: str | Path, *, name: str | None = None, runtime: Runtime | None = None) -> Self:
         """Load a checkpoint folder.
 
         Raises:
@@ -78,7 +99,7 @@ class TorchEngine:
         """
         sha256 = Checkpoint.open(folder).sha256()
         network = GuardNetwork.from_checkpoint(folder)
-        return cls(network, name=name or Path(folder).resolve().name, sha256=sha256, device=device)
+        return cls(network, name=name or Path(folder).resolve().name, sha256=sha256, runtime=runtime)
 
     @property
     def info(self) -> ModelInfo:
@@ -95,7 +116,7 @@ class TorchEngine:
             reason = "closed" if self._is_closed else "loaded before a fork; load it in each process"
             raise EngineError(f"the engine was {reason}")
         caches = [self._own(feed.session) for feed in feeds]
-        check_feeds(feeds, self.config.max_context, self.config.vocab_size)
+        check_feeds(feeds, self._info.max_context, self.config.vocab_size)
         lengths = [cache.length for cache in caches]
         try:
             return [self._feed(cache, feed.ids) for cache, feed in zip(caches, feeds, strict=True)]

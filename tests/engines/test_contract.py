@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from guardrail.engines.base import Engine, Feed, FloatArray, Logits, check_logits
 from guardrail.errors import ContextOverflow, EngineError
+from tests.conftest import ENGINES
 
 IDS = np.random.default_rng(7).integers(0, 16384, 400).tolist()
 OUTPUTS = ("query_risk", "query_category", "response_risk", "response_category")
@@ -55,7 +56,7 @@ def test_logits_have_a_row_for_every_position(engine: Engine) -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=5))
-@pytest.mark.parametrize("name", ["fake", "torch", "onnx-fp32", "onnx-int8"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_chunk_sizes_change_no_verdict(engines: dict[str, Engine], name: str, sizes: list[int]) -> None:
     """fp32: the same argmax wherever it is no tie; int8: wherever the margin exceeds the tolerance."""
     engine = engines[name]
@@ -86,6 +87,31 @@ def test_rolling_back_to_nothing_and_growing_again_works(engine: Engine) -> None
     session.rollback(0)
     (after,) = engine.step([Feed(session, IDS[:300])])
     assert_same(after, read(engine, IDS[:300], [300]), tolerance(engine))
+
+
+def test_a_fork_goes_on_like_a_fresh_session_and_leaves_its_origin_alone(engine: Engine) -> None:
+    """Both halves of a fork read other text behind what they share; each gives what it would have given alone."""
+    session = engine.open()
+    engine.step([Feed(session, IDS[:60])])
+    other = session.fork(40)
+    assert (session.length, other.length) == (60, 40)
+    forked, kept = engine.step([Feed(other, IDS[100:130]), Feed(session, IDS[60:80])])
+    atol = 1e-5 if engine.info.precision != "int8" else 1e-3
+    for found, ids, n_before in ((forked, IDS[:40] + IDS[100:130], 40), (kept, IDS[:80], 60)):
+        expected = read(engine, ids, [n_before, len(ids)])
+        assert_same(found, Logits(*(getattr(expected, name)[n_before:] for name in OUTPUTS)), atol)
+
+
+@pytest.mark.parametrize("length", [-1, 6])
+def test_a_fork_of_an_impossible_length_is_refused(engine: Engine, length: int) -> None:
+    """As rolling back to it is; a closed session cannot be forked at all."""
+    session = engine.open()
+    engine.step([Feed(session, IDS[:5])])
+    with pytest.raises(ValueError, match="cannot"):
+        session.fork(length)
+    session.close()
+    with pytest.raises(EngineError, match="closed"):
+        session.fork(3)
 
 
 @pytest.mark.parametrize("length", [-1, 6])
@@ -173,7 +199,7 @@ def test_many_threads_have_their_own_sessions(engine: Engine) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("name", ["torch", "onnx-fp32"])
+@pytest.mark.parametrize("name", ["torch", "onnx-fp32", "scheduled-fake", "scheduled-onnx-fp32"])
 def test_a_fork_after_loading_is_an_error_not_a_hang(engines: dict[str, Engine], name: str) -> None:
     """In the child, a step raises at once."""
     child = os.fork()
