@@ -66,7 +66,7 @@ def load_model(
         source: such as "Qwen/Qwen3Guard-Stream-0.6B", or a folder.
         engine: "onnx", or "torch" for the reference, which takes a checkpoint.
         precision: "int8" or "fp32" of the exported weights; None takes an exported folder's own, int8 otherwise. The
-            torch engine runs in fp32 only.
+            torch engine takes "fp32" or "bf16".
         runtime: threads, memory and queues; of the threads, torch's belong to the whole process and cannot be set.
         revision: commit or branch on the hub.
         token: access token for the hub.
@@ -149,11 +149,9 @@ def _load_exported(folder: Path, manifest: Manifest, runtime: Runtime | None) ->
 def _load_torch(folder: Path, name: str, precision: str | None, runtime: Runtime) -> LoadedModel:
     from guardrail.engines.torch import TorchEngine
 
-    if precision not in (None, "fp32"):
-        raise ConfigurationError(f"the torch engine runs in fp32, not {precision}", hint="leave precision unset")
     if runtime.threads is not None:
         raise ConfigurationError("torch's threads belong to the whole process", hint="call torch.set_num_threads")
-    engine = TorchEngine.from_checkpoint(folder, name=name, runtime=runtime)
+    engine = TorchEngine.from_checkpoint(folder, name=name, precision=precision or "fp32", runtime=runtime)
     return LoadedModel(ScheduledEngine(engine, runtime), _tokenizer(folder, engine.config))
 
 

@@ -96,8 +96,8 @@ def test_what_is_neither_folder_nor_hub_id_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"precision": "int4"}, "'int4'; valid: fp32, int8"),
-        ({"engine": "torch", "precision": "int8"}, "torch engine runs in fp32, not int8"),
+        ({"precision": "int2"}, "'int2'; valid: fp32, int8"),
+        ({"engine": "torch", "precision": "int8"}, "torch engine runs in fp32 or bf16"),
         ({"revision": "main"}, "folders have no revisions"),
         ({"threads": 0}, "at least 1"),
         ({"engine": "torch", "threads": 2}, "threads belong to the whole process"),

@@ -32,7 +32,7 @@ class ModelInfo:
         prompt_labels: meaning of the query heads' outputs.
         response_labels: meaning of the response heads' outputs.
         kv_bytes_per_token: memory that a session takes for each token it holds; 0 where that is nothing worth counting.
-        kv_precision: "fp32" or "int8" of the keys and values that are held.
+        kv_precision: "fp32", "bf16" or "int8" of the keys and values that are held.
     """
 
     name: str

@@ -48,8 +48,6 @@ class KVPool:
         """
         self.capacity = -(-capacity // _POSITIONS) * _POSITIONS
         self._lock = threading.Lock()
-        self._free = list(range(n_slots))
-        self._returned: deque[int] = deque()
         self._maps: dict[str, Any] = {}
         self.buffers: dict[str, NDArray[Any]] = {}
         for name, (n_heads, size) in shapes.items():
@@ -61,6 +59,8 @@ class KVPool:
                     f"no address space for {n_slots} sessions of {self.capacity} tokens",
                     hint="lower max_sessions or max_context",
                 ) from error
+        self._free = list(range(n_slots))
+        self._returned: deque[int] = deque()
 
     @property
     def n_free(self) -> int:

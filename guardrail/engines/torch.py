@@ -1,4 +1,4 @@
-"""The torch engine: the reference. Slow, plain, float32 on a CPU, or on a GPU by `device`."""
+"""The torch engine: the reference. Plain, float32 on a CPU; on a GPU by `Runtime.device`, in bfloat16 if asked for."""
 
 import hashlib
 import os
@@ -16,6 +16,9 @@ from guardrail.errors import ConfigurationError, EngineError
 from guardrail.network import GuardNetwork, GuardOutput, KVCache  # isort: skip  # names the extra when torch is missing
 
 import torch  # isort: skip
+
+
+PRECISIONS = ("fp32", "bf16")
 
 
 class TorchSession:
@@ -59,7 +62,13 @@ class TorchEngine:
     """Runs a `GuardNetwork`. Safe for many threads: steps take turns."""
 
     def __init__(
-        self, network: GuardNetwork, *, name: str = "network", sha256: str = "", runtime: Runtime | None = None
+        self,
+        network: GuardNetwork,
+        *,
+        name: str = "network",
+        sha256: str = "",
+        precision: str = "fp32",
+        runtime: Runtime | None = None,
     ) -> None:
         """Take a network.
 
@@ -67,15 +76,23 @@ class TorchEngine:
             network: put on the device and into evaluation mode.
             name: of the model in records.
             sha256: hash of its weights; empty computes it.
+            precision: "fp32", or "bf16" for the backbone; heads stay fp32.
             runtime: of it, the device and the longest context count here.
 
         Raises:
-            ConfigurationError: torch has no such device.
+            ConfigurationError: torch has no such device, unknown precision, or an int8 KV cache was asked for.
         """
         settings = runtime or Runtime()
+        if precision not in PRECISIONS or settings.kv_precision != "fp32":
+            raise ConfigurationError(
+                f"the torch engine runs in {' or '.join(PRECISIONS)} with a KV cache of the same kind",
+                hint="int8 and int4 are the onnx engine's",
+            )
         self._device = settings.device
         try:
             self._network = network.to(self._device).eval()
+            if precision == "bf16":
+                self._network.model.to(torch.bfloat16)
         except (RuntimeError, AssertionError) as error:  # what torch raises for devices it does not have
             raise ConfigurationError(
                 f"torch has no device {self._device!r} here", hint='leave device at "cpu", or install a CUDA build'
@@ -84,14 +101,22 @@ class TorchEngine:
         self._pid = os.getpid()
         self._is_closed = False
         self.config: GuardConfig = network.config
+        n_values = 2 * self.config.n_layers * self.config.n_kv_heads * self.config.head_dim
         self._info = ModelInfo(
-            name, sha256 or _hash(network), "torch", "fp32", settings.context_of(self.config.max_context),
+            name, sha256 or _hash(network), "torch", precision, settings.context_of(self.config.max_context),
             prompt_labels=self.config.prompt_labels, response_labels=self.config.response_labels,
-            kv_bytes_per_token=8 * self.config.n_layers * self.config.n_kv_heads * self.config.head_dim,
+            kv_bytes_per_token=n_values * (4 if precision == "fp32" else 2), kv_precision=precision,
         )  # fmt: skip
 
     @classmethod
-    def from_checkpoint(cls, folder: str | Path, *, name: str | None = None, runtime: Runtime | None = None) -> Self:
+    def from_checkpoint(
+        cls,
+        folder: str | Path,
+        *,
+        name: str | None = None,
+        precision: str = "fp32",
+        runtime: Runtime | None = None,
+    ) -> Self:
         """Load a checkpoint folder.
 
         Raises:
@@ -99,7 +124,8 @@ class TorchEngine:
         """
         sha256 = Checkpoint.open(folder).sha256()
         network = GuardNetwork.from_checkpoint(folder)
-        return cls(network, name=name or Path(folder).resolve().name, sha256=sha256, runtime=runtime)
+        name = name or Path(folder).resolve().name
+        return cls(network, name=name, sha256=sha256, precision=precision, runtime=runtime)
 
     @property
     def info(self) -> ModelInfo:
