@@ -15,18 +15,21 @@ DEMO := .venvs/demo
 TEST := .venvs/test
 WHEEL := .venvs/wheel
 LOCK := .venvs/lock
+OPTIMUM := .venvs/optimum
+OPENVINO := .venvs/openvino
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # A lock file names every package, so pip need not resolve: older ones (23.2) look past the pin of a `name[extra]`.
 PIP_LOCKED := $(PIP_INSTALL) --no-deps --require-hashes
-PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(TEST)/bin/python -m pytest
+PYTEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+PYTEST := $(PYTEST_ENV) $(TEST)/bin/python -m pytest
 SOURCES := guardrail adapters onnx_export tests
 PACKAGING_TESTS := tests/test_packaging.py tests/test_import_weight.py tests/test_exported_members.py tests/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check lint format types wheel wheel-test lock clean
+.PHONY: help demo test test-fast check lint format types wheel wheel-test optimum-test lock clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: $(DEMO)/.ready  ## watch a guarded chain stop streamed answers: offline, on the CPU, without torch
 	@$(DEMO)/bin/guardrail demo
@@ -65,6 +68,9 @@ wheel-test: wheel  ## install the wheel alone in a clean environment, run the de
 	$(WHEEL)/bin/python $(PIP_LOCKED) -r constraints/wheel-test.txt
 	$(WHEEL)/bin/python -P -m pytest --noconftest $(PACKAGING_TESTS)
 
+optimum-test: $(OPTIMUM)/.ready  ## the tests of the export through Optimum, which needs an environment of its own
+	$(PYTEST_ENV) $(OPTIMUM)/bin/python -m pytest tests/optimum $(PYTEST_ARGS)
+
 lock: $(LOCK)/.ready  ## write the pins in constraints/ anew
 	$(LOCK)/bin/python tools/lock.py $(LOCK_ARGS)
 
@@ -78,14 +84,26 @@ $(DEMO)/.ready: constraints/demo.txt pyproject.toml
 	$(DEMO)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# torch: first whatever CPU build the configured index has (an offline mirror, say), then the one of TORCH_INDEX.
 $(TEST)/.ready: constraints/test.txt constraints/torch.txt pyproject.toml
 	$(call fresh,$(TEST))
 	$(TEST)/bin/python $(PIP_LOCKED) -r constraints/test.txt
-	@$(TEST)/bin/python $(PIP_INSTALL) torch==$(TORCH)+cpu 2>/dev/null || { \
-		echo "torch: no CPU build on pip's index, trying $(TORCH_INDEX)"; \
-		$(TEST)/bin/python $(PIP_INSTALL) --retries 1 --extra-index-url $(TORCH_INDEX) -r constraints/torch.txt; }
+	$(call torch,$(TEST))
 	$(TEST)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(OPTIMUM)/.ready: constraints/optimum.txt constraints/torch.txt pyproject.toml
+	$(call fresh,$(OPTIMUM))
+	$(OPTIMUM)/bin/python $(PIP_LOCKED) -r constraints/optimum.txt
+	$(call torch,$(OPTIMUM))
+	$(OPTIMUM)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# For benchmarks/engines_compare.py: make .venvs/openvino/.ready
+$(OPENVINO)/.ready: constraints/openvino.txt constraints/torch.txt pyproject.toml
+	$(call fresh,$(OPENVINO))
+	$(OPENVINO)/bin/python $(PIP_LOCKED) -r constraints/openvino.txt
+	$(call torch,$(OPENVINO))
+	$(OPENVINO)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(LOCK)/.ready: Makefile
@@ -98,4 +116,11 @@ define fresh
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Install one, or name it: make PYTHON=/path/to/python ..." >&2; exit 1; }
 	@echo "making $(1) with $$($(PYTHON) --version)"
 	@rm -rf $(1) && $(PYTHON) -m venv $(1)
+endef
+
+# First whatever CPU build the configured index has (an offline mirror, say), then the one of TORCH_INDEX.
+define torch
+	@$(1)/bin/python $(PIP_INSTALL) torch==$(TORCH)+cpu 2>/dev/null || { \
+		echo "torch: no CPU build on pip's index, trying $(TORCH_INDEX)"; \
+		$(1)/bin/python $(PIP_INSTALL) --retries 1 --extra-index-url $(TORCH_INDEX) -r constraints/torch.txt; }
 endef

@@ -10,6 +10,7 @@ from guardrail.actions import Action
 from guardrail.conversation import Message, Role, ToolCall
 from guardrail.decision import Decision, Direction, Failure, Identity, Reason
 from guardrail.encoding import GuardTokenizer
+from guardrail.engines.runtime import Runtime
 from guardrail.errors import (
     CheckpointError,
     ConfigurationError,
@@ -72,6 +73,7 @@ __all__ = [
     "RiskLevel",
     "Role",
     "Rules",
+    "Runtime",
     "Screened",
     "Stream",
     "StreamClosed",

@@ -12,7 +12,8 @@ from guardrail.errors import EngineError
 from guardrail.json_text import undo_unicode
 from guardrail.policy import Rules
 from guardrail.reading import PromptReading, read_prompt
-from guardrail.tape import Steps, Tapes
+from guardrail.reuse import Tapes
+from guardrail.tape import Steps
 from guardrail.tool_rules import Trust
 from guardrail.verdict import Verdict
 

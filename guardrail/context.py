@@ -7,9 +7,11 @@ from typing import Any
 from guardrail.actions import Action
 from guardrail.decision import Decision, Direction, Failure, Identity, Reason
 from guardrail.engines.base import Engine
+from guardrail.errors import PolicyError
 from guardrail.policy import Policy, Rules
 from guardrail.repair import Attempt
-from guardrail.tape import Tapes
+from guardrail.reuse import Tapes
+from guardrail.taxonomy import Category
 from guardrail.tool_rules import Trust
 
 
@@ -82,6 +84,20 @@ class Context:
         if self.direction is Direction.TOOL_CALL:
             return self.policy.call_rules()
         return self.policy.response if self.direction is Direction.RESPONSE else self.policy.prompt
+
+
+def identify(engine: Engine, policy: Policy) -> Identity:
+    """Return who decides: a model by a policy.
+
+    Raises:
+        PolicyError: the policy names a category that neither the model nor the taxonomy knows.
+    """
+    info = engine.info
+    known = {c.value for c in Category} | {*info.prompt_labels.categories, *info.response_labels.categories}
+    named = {*policy.prompt.categories, *policy.response.categories}
+    if not named <= known:
+        raise PolicyError(f"unknown category {min(named - known)!r}; valid: {', '.join(sorted(known))}")
+    return Identity(info.name, info.sha256, info.engine, info.precision, policy.name, policy.sha256)
 
 
 def applied(policy: Policy, would_action: Action) -> Action:

@@ -10,23 +10,23 @@ from types import TracebackType
 from typing import Any, Self
 
 from guardrail.checking import checking_prompt
-from guardrail.context import Context
+from guardrail.context import Context, identify
 from guardrail.conversation import Conversation, to_messages
-from guardrail.decision import Decision, Direction, Identity
+from guardrail.decision import Decision, Direction
 from guardrail.driving import adrive, drive
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.engines.runtime import Runtime
-from guardrail.errors import PolicyError
 from guardrail.judging import Judging
 from guardrail.policy import Policy
 from guardrail.policy_file import load_policy
+from guardrail.prefixes import Owner
 from guardrail.reading import AnswerReader
 from guardrail.records.base import Sink
 from guardrail.repair import Attempt
+from guardrail.reuse import KEPT_BYTES, KeptTapes, Tapes
 from guardrail.stream import Stream
-from guardrail.tape import KEPT_BYTES, KeptTapes, Steps, Tapes
-from guardrail.taxonomy import Category
+from guardrail.tape import Steps
 from guardrail.tool_checks import ToolChecks
 
 _log = logging.getLogger("guardrail")
@@ -38,7 +38,7 @@ PolicySource = str | Path | Policy
 class Guard(Judging, ToolChecks):
     """A guard model with a policy. Safe for many threads and tasks at once; each stream has one caller at a time.
 
-    Calls that name the same `conversation_id` share what the engine has read: history is not read again.
+    Calls of one tenant share what the engine has read: history and system prompts are not read again.
 
     Attributes:
         engine: runs the model.
@@ -62,7 +62,7 @@ class Guard(Judging, ToolChecks):
             tokenizer: of that model.
             policy: ready policy's name, TOML file or policy.
             sinks: where decisions are recorded.
-            kept_bytes: memory for what was read of idle conversations; 0 keeps nothing and reads history again.
+            kept_bytes: memory for what was read and may be needed again; 0 keeps nothing and reads history again.
 
         Raises:
             PolicyError: the policy cannot be read, or names a category that neither the model nor the taxonomy knows.
@@ -72,7 +72,7 @@ class Guard(Judging, ToolChecks):
         self.n_record_failures = 0
         self._tokenizer = tokenizer
         self._sinks = tuple(sinks)
-        self._identity = _identify(engine, self.policy)
+        self._identity = identify(engine, self.policy)
         self._kept = KeptTapes(engine, kept_bytes) if kept_bytes else None
 
     @classmethod
@@ -83,6 +83,7 @@ class Guard(Judging, ToolChecks):
         sinks: Sequence[Sink] = (),
         threads: int | None = None,
         runtime: Runtime | None = None,
+        kept_bytes: int = KEPT_BYTES,
     ) -> Self:
         """Load the small model that is part of this package: offline, on a CPU.
 
@@ -91,7 +92,7 @@ class Guard(Judging, ToolChecks):
         from guardrail.loader import load_default
 
         model = load_default(runtime=_with_threads(runtime, threads))
-        return cls(model.engine, model.tokenizer, policy=policy, sinks=sinks)
+        return cls(model.engine, model.tokenizer, policy=policy, sinks=sinks, kept_bytes=kept_bytes)
 
     @classmethod
     def load(
@@ -104,6 +105,7 @@ class Guard(Judging, ToolChecks):
         precision: str | None = None,
         threads: int | None = None,
         runtime: Runtime | None = None,
+        kept_bytes: int = KEPT_BYTES,
         revision: str | None = None,
         token: str | None = None,
         cache_dir: str | Path | None = None,
@@ -120,6 +122,7 @@ class Guard(Judging, ToolChecks):
             precision: "int8" or "fp32" of the exported weights; None takes an exported folder's own, int8 otherwise.
             threads: threads of one engine call, in short for `runtime=Runtime(threads=...)`.
             runtime: threads, KV precision, context, queues and time-outs; None takes the defaults.
+            kept_bytes: memory for what was read and may be needed again; 0 keeps nothing.
             revision: commit or branch on the hub.
             token: access token for the hub.
             cache_dir: where exports are kept; None takes the user's cache folder.
@@ -135,7 +138,7 @@ class Guard(Judging, ToolChecks):
             source, engine=engine, precision=precision, runtime=_with_threads(runtime, threads), revision=revision,
             token=token, cache_dir=cache_dir,
         )  # fmt: skip
-        return cls(model.engine, model.tokenizer, policy=policy, sinks=sinks)
+        return cls(model.engine, model.tokenizer, policy=policy, sinks=sinks, kept_bytes=kept_bytes)
 
     def with_policy(self, policy: PolicySource, *, sinks: Sequence[Sink] | None = None) -> "Guard":
         """Return a guard with another policy on the same engine; sinks stay unless given."""
@@ -143,38 +146,45 @@ class Guard(Judging, ToolChecks):
         guard._kept = self._kept
         return guard
 
-    def check_prompt(self, conversation: Conversation, *, conversation_id: str | None = None) -> Decision:
+    def check_prompt(
+        self, conversation: Conversation, *, conversation_id: str | None = None, tenant: str | None = None
+    ) -> Decision:
         """Judge the last user turn (or the tool results that stand last), decide and record.
 
         Args:
             conversation: one user message as text, or messages.
-            conversation_id: your id of the conversation, for the record.
+            conversation_id: your id of the conversation: for the record, and so that nothing is read twice.
+            tenant: whose text it is; what is read for one tenant is never used for another.
 
         Raises:
             ConversationError: the messages cannot be read or hold no user or tool turn.
         """
-        return drive(self.engine, self._checking_prompt(conversation, conversation_id))
+        return drive(self.engine, self._checking_prompt(conversation, Owner(tenant, conversation_id)))
 
-    async def acheck_prompt(self, conversation: Conversation, *, conversation_id: str | None = None) -> Decision:
+    async def acheck_prompt(
+        self, conversation: Conversation, *, conversation_id: str | None = None, tenant: str | None = None
+    ) -> Decision:
         """As `check_prompt`, without blocking the event loop."""
-        return await adrive(self.engine, self._checking_prompt(conversation, conversation_id))
+        return await adrive(self.engine, self._checking_prompt(conversation, Owner(tenant, conversation_id)))
 
-    def check_response(self, conversation: Conversation, text: str, *, conversation_id: str | None = None) -> Decision:
+    def check_response(
+        self, conversation: Conversation, text: str, *, conversation_id: str | None = None, tenant: str | None = None
+    ) -> Decision:
         """Judge a finished answer token by token, decide and record: `text[:released_chars]` may be shown.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        with self.open_stream(conversation, conversation_id=conversation_id) as stream:
+        with self.open_stream(conversation, conversation_id=conversation_id, tenant=tenant) as stream:
             stream.feed(text)
             stream.finish()
             return stream.decision
 
     async def acheck_response(
-        self, conversation: Conversation, text: str, *, conversation_id: str | None = None
+        self, conversation: Conversation, text: str, *, conversation_id: str | None = None, tenant: str | None = None
     ) -> Decision:
         """As `check_response`, without blocking the event loop."""
-        with await self.aopen_stream(conversation, conversation_id=conversation_id) as stream:
+        with await self.aopen_stream(conversation, conversation_id=conversation_id, tenant=tenant) as stream:
             await stream.afeed(text)
             await stream.afinish()
             return stream.decision
@@ -184,6 +194,7 @@ class Guard(Judging, ToolChecks):
         conversation: Conversation,
         *,
         conversation_id: str | None = None,
+        tenant: str | None = None,
         max_tokens: int | None = None,
         attempt: Attempt | None = None,
     ) -> Stream:
@@ -191,14 +202,15 @@ class Guard(Judging, ToolChecks):
 
         Args:
             conversation: what the LLM answers.
-            conversation_id: your id of the conversation: for the record, and so that nothing is read twice.
+            conversation_id: as in `check_prompt`.
+            tenant: as in `check_prompt`.
             max_tokens: most tokens asked of the LLM, so that a stop's record can tell what it saved at most.
             attempt: what earlier attempts came to, if this one repairs them; their text is read again, not released.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        stream = self._new_stream(conversation, conversation_id, max_tokens, attempt)
+        stream = self._new_stream(conversation, Owner(tenant, conversation_id), max_tokens, attempt)
         stream.open()
         return stream
 
@@ -207,11 +219,12 @@ class Guard(Judging, ToolChecks):
         conversation: Conversation,
         *,
         conversation_id: str | None = None,
+        tenant: str | None = None,
         max_tokens: int | None = None,
         attempt: Attempt | None = None,
     ) -> Stream:
         """As `open_stream`, without blocking the event loop."""
-        stream = self._new_stream(conversation, conversation_id, max_tokens, attempt)
+        stream = self._new_stream(conversation, Owner(tenant, conversation_id), max_tokens, attempt)
         await stream.aopen()
         return stream
 
@@ -226,7 +239,7 @@ class Guard(Judging, ToolChecks):
     def close(self) -> None:
         """Free the model. Guards made by `with_policy` share it."""
         if self._kept:
-            self._kept.clear()
+            self._kept.close()
         self.engine.close()
 
     def __enter__(self) -> Self:
@@ -235,24 +248,27 @@ class Guard(Judging, ToolChecks):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _checking_prompt(self, conversation: Conversation, conversation_id: str | None) -> Steps[Decision]:
-        context = self._context(conversation_id, Direction.PROMPT)
+    def _checking_prompt(self, conversation: Conversation, owner: Owner) -> Steps[Decision]:
+        context = self._context(owner, Direction.PROMPT)
         return checking_prompt(context, self._tokenizer, to_messages(conversation))
 
     def _new_stream(
-        self, conversation: Conversation, conversation_id: str | None, max_tokens: int | None, attempt: Attempt | None
+        self, conversation: Conversation, owner: Owner, max_tokens: int | None, attempt: Attempt | None
     ) -> Stream:
         messages = to_messages(conversation)
-        context = self._context(conversation_id, Direction.RESPONSE, max_tokens=max_tokens, attempt=attempt)
+        context = self._context(owner, Direction.RESPONSE, max_tokens=max_tokens, attempt=attempt)
         return Stream(context, AnswerReader(context.tapes, self._tokenizer, messages, self.policy.too_long))
 
-    def _context(self, conversation_id: str | None, direction: Direction, **details: Any) -> Context:
+    def _tapes(self, owner: Owner) -> Tapes:
+        return Tapes(self.engine, self._kept, owner)
+
+    def _context(self, owner: Owner, direction: Direction, **details: Any) -> Context:
         return Context(
-            tapes=Tapes(self.engine, self._kept, conversation_id),
+            tapes=self._tapes(owner),
             policy=self.policy,
             identity=self._identity,
             stream_id=_new_id(),
-            conversation_id=conversation_id,
+            conversation_id=owner.conversation_id,
             clock=time.perf_counter,
             wall_clock=time.time,
             new_id=_new_id,
@@ -277,12 +293,3 @@ def _with_threads(runtime: Runtime | None, threads: int | None) -> Runtime | Non
 
 def _new_id() -> str:
     return uuid.uuid4().hex
-
-
-def _identify(engine: Engine, policy: Policy) -> Identity:
-    info = engine.info
-    known = {c.value for c in Category} | {*info.prompt_labels.categories, *info.response_labels.categories}
-    named = {*policy.prompt.categories, *policy.response.categories}
-    if not named <= known:
-        raise PolicyError(f"unknown category {min(named - known)!r}; valid: {', '.join(sorted(known))}")
-    return Identity(info.name, info.sha256, info.engine, info.precision, policy.name, policy.sha256)

@@ -1,4 +1,4 @@
-"""The part of the facade that gives bare verdicts: no policy, no record, nothing kept of what was read."""
+"""The part of the facade that gives bare verdicts: no policy, no record."""
 
 from guardrail.checking import judging_prompt
 from guardrail.conversation import Conversation, to_messages
@@ -6,8 +6,10 @@ from guardrail.driving import adrive, drive
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.policy import TooLong
+from guardrail.prefixes import Owner
 from guardrail.reading import AnswerReader
-from guardrail.tape import Steps, Tapes
+from guardrail.reuse import Tapes
+from guardrail.tape import Steps
 from guardrail.verdict import TokenVerdict, Verdict
 
 
@@ -17,37 +19,53 @@ class Judging:
     engine: Engine
     _tokenizer: GuardTokenizer
 
-    def judge_prompt(self, conversation: Conversation) -> Verdict:
+    def judge_prompt(self, conversation: Conversation, *, tenant: str | None = None) -> Verdict:
         """Return the bare verdict on the last user turn or tool result; no policy, no record.
+
+        Args:
+            conversation: one user message as text, or messages.
+            tenant: whose text it is; what is read for one tenant is never used for another.
 
         Raises:
             ConversationError: the messages cannot be read or hold no user or tool turn.
             EngineError: the model failed.
         """
-        return drive(self.engine, self._judging_prompt(conversation))
+        return drive(self.engine, self._judging_prompt(conversation, tenant))
 
-    async def ajudge_prompt(self, conversation: Conversation) -> Verdict:
+    async def ajudge_prompt(self, conversation: Conversation, *, tenant: str | None = None) -> Verdict:
         """As `judge_prompt`, without blocking the event loop."""
-        return await adrive(self.engine, self._judging_prompt(conversation))
+        return await adrive(self.engine, self._judging_prompt(conversation, tenant))
 
-    def judge_response(self, conversation: Conversation, text: str) -> tuple[TokenVerdict, ...]:
+    def judge_response(
+        self, conversation: Conversation, text: str, *, tenant: str | None = None
+    ) -> tuple[TokenVerdict, ...]:
         """Return the verdict at every token of an answer, with its span; no policy, no record.
+
+        Args:
+            conversation: what is answered.
+            text: the answer.
+            tenant: as in `judge_prompt`.
 
         Raises:
             ConversationError: the messages cannot be read.
             EngineError: the model failed.
         """
-        return drive(self.engine, self._judging_response(conversation, text))
+        return drive(self.engine, self._judging_response(conversation, text, tenant))
 
-    async def ajudge_response(self, conversation: Conversation, text: str) -> tuple[TokenVerdict, ...]:
+    async def ajudge_response(
+        self, conversation: Conversation, text: str, *, tenant: str | None = None
+    ) -> tuple[TokenVerdict, ...]:
         """As `judge_response`, without blocking the event loop."""
-        return await adrive(self.engine, self._judging_response(conversation, text))
+        return await adrive(self.engine, self._judging_response(conversation, text, tenant))
 
-    def _judging_prompt(self, conversation: Conversation) -> Steps[Verdict]:
-        return judging_prompt(Tapes(self.engine), self._tokenizer, to_messages(conversation))
+    def _judging_prompt(self, conversation: Conversation, tenant: str | None) -> Steps[Verdict]:
+        return judging_prompt(self._tapes(Owner(tenant)), self._tokenizer, to_messages(conversation))
 
-    def _judging_response(self, conversation: Conversation, text: str) -> Steps[tuple[TokenVerdict, ...]]:
-        reader = AnswerReader(Tapes(self.engine), self._tokenizer, to_messages(conversation), TooLong.SLIDE)
+    def _judging_response(
+        self, conversation: Conversation, text: str, tenant: str | None
+    ) -> Steps[tuple[TokenVerdict, ...]]:
+        tapes = self._tapes(Owner(tenant))
+        reader = AnswerReader(tapes, self._tokenizer, to_messages(conversation), TooLong.SLIDE)
         verdicts: list[TokenVerdict] = []
         try:
             yield from reader.open()
@@ -55,6 +73,11 @@ class Judging:
             reader.end()
             while reader.has_pending:
                 verdicts += yield from reader.read()
-        finally:
-            reader.close()
+        except BaseException:
+            reader.close(keep=False)
+            raise
+        reader.close()
         return tuple(verdicts)
+
+    def _tapes(self, owner: Owner) -> Tapes:
+        raise NotImplementedError

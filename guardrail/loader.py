@@ -18,7 +18,7 @@ from guardrail.checkpoint import CONFIG_FILE, Checkpoint, read_json
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
-from guardrail.engines.runtime import Runtime
+from guardrail.engines.runtime import KVPrecision, Runtime
 from guardrail.engines.scheduled import ScheduledEngine
 from guardrail.errors import CheckpointError, ConfigurationError, MissingExtra
 from guardrail.exported import MANIFEST_FILE, MODEL_FILE, Manifest, hash_file, is_export, read_manifest
@@ -89,7 +89,9 @@ def load_model(
         raise CheckpointError(f"{source} holds neither {MANIFEST_FILE} (an export) nor {CONFIG_FILE} (a checkpoint)")
     if engine == "torch":
         return _load_torch(folder, name, precision, runtime or Runtime())
-    made, manifest = _export_once(folder, name, precision or DEFAULT_PRECISION, cache_folder(cache_dir))
+    kv_precision = (runtime or Runtime()).kv_precision
+    cache = cache_folder(cache_dir)
+    made, manifest = _export_once(folder, name, precision or DEFAULT_PRECISION, cache, kv_precision)
     return _load_exported(made, manifest.model_copy(update={"name": name}), runtime)
 
 
@@ -172,22 +174,37 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guardrail"
 
 
-def _export_once(folder: Path, name: str, precision: str, cache: Path) -> tuple[Path, Manifest]:
+def _export_once(
+    folder: Path, name: str, precision: str, cache: Path, kv_precision: KVPrecision = "fp32"
+) -> tuple[Path, Manifest]:
     """Return the export of a checkpoint, made now unless the cache holds it whole; never by two processes at once."""
     from guardrail.onnx_export import GRAPH_VERSION, check_precision
 
     target = cache / f"{_key(folder)[:16]}-{check_precision(precision)}-v{GRAPH_VERSION}"
     with suppress(CheckpointError):  # not there, or damaged
-        return target, read_manifest(target)  # before any lock: the cache may be read-only
+        return target, _read_whole(target, kv_precision)  # before any lock: the cache may be read-only
     try:
-        return target, _export_locked(folder, target, precision, name)
+        return target, _export_locked(folder, target, precision, name, kv_precision)
     except OSError as error:
         raise ConfigurationError(f"cannot write to the cache: {error.strerror}", hint="set cache_dir") from error
 
 
-def _export_locked(folder: Path, target: Path, precision: str, name: str) -> Manifest:
+def _read_whole(target: Path, kv_precision: KVPrecision) -> Manifest:
+    """Return the manifest of an export that has what is asked for.
+
+    Raises:
+        CheckpointError: it is not there, damaged, or not calibrated for that KV cache.
+    """
+    manifest = read_manifest(target)
+    if kv_precision == "int8" and manifest.kv_int8 is None:
+        raise CheckpointError(f"{target} is not calibrated")
+    return manifest
+
+
+def _export_locked(folder: Path, target: Path, precision: str, name: str, kv_precision: KVPrecision) -> Manifest:
     """Export unless another process just did, and clear away what killed exports of this target left."""
     from guardrail.onnx_export import export_checkpoint, scratch_prefix
+    from guardrail.onnx_export.calibrate import calibrate_kv
 
     try:
         from filelock import FileLock
@@ -196,11 +213,17 @@ def _export_locked(folder: Path, target: Path, precision: str, name: str) -> Man
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / f"{target.name}.lock"):
         with suppress(CheckpointError):
-            return read_manifest(target)
-        for left in (target, *target.parent.glob(f"{scratch_prefix(target)}*")):
-            rmtree(left, ignore_errors=True)
-        with _progress(f"exporting {name} to {precision}, once") as tell:
-            export_checkpoint(folder, target, precision=precision, name=name, progress=tell)
+            return _read_whole(target, kv_precision)
+        try:
+            read_manifest(target)
+        except CheckpointError:
+            for left in (target, *target.parent.glob(f"{scratch_prefix(target)}*")):
+                rmtree(left, ignore_errors=True)
+            with _progress(f"exporting {name} to {precision}, once") as tell:
+                export_checkpoint(folder, target, precision=precision, name=name, progress=tell)
+        if kv_precision == "int8":
+            with _progress(f"calibrating the KV cache of {name}, once") as tell:
+                calibrate_kv(target, progress=tell)
         return read_manifest(target)
 
 

@@ -15,7 +15,8 @@ from guardrail.encoding import GuardTokenizer, IncrementalEncoder, Token
 from guardrail.engines.base import FloatArray, Logits
 from guardrail.errors import ContextOverflow, EngineError, StreamError
 from guardrail.policy import TooLong
-from guardrail.tape import Steps, Tape, Tapes, common_prefix
+from guardrail.reuse import Tapes
+from guardrail.tape import Steps, Tape, common_prefix
 from guardrail.taxonomy import LabelSet
 from guardrail.verdict import TokenVerdict, Verdict
 from guardrail.windowing import fit_context, fit_prompt

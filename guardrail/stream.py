@@ -20,6 +20,10 @@ from guardrail.taxonomy import RiskLevel
 from guardrail.tool_rules import Trust
 from guardrail.verdict import TokenVerdict
 
+UNREAD_CHARS = 256
+"""Characters without a verdict up to which text waits unread while more is at hand: about 64 tokens of English, as many
+as one call of the engine reads (`Runtime.step_tokens`). Waiting for more would save nothing, and delay a stop."""
+
 
 class Stream:
     """One streamed answer. One caller at a time; different streams are independent. A context manager: leaving it
@@ -56,12 +60,14 @@ class Stream:
         with self._turn():
             await adrive(self._context.engine, self._opening())
 
-    def feed(self, delta: str | bytes | bytearray, *, thinking: bool = False) -> str:
+    def feed(self, delta: str | bytes | bytearray, *, thinking: bool = False, more: bool = False) -> str:
         """Take the next piece of the answer (bytes may end inside a UTF-8 character); return what may be shown.
 
         Args:
-            delta: text as the LLM sends it, cut anywhere.
+            delta: text as the LLM sends it, cut anywhere; an empty one reads what waits.
             thinking: whether it is reasoning before the answer.
+            more: whether the next text is at hand already: this one waits for it unread, so that both cost one call of
+                the engine. Changes no verdict.
 
         Raises:
             StreamClosed: the stream was finished.
@@ -69,12 +75,12 @@ class Stream:
                 is neither text nor bytes; the stream stays as it was.
         """
         with self._turn():
-            return drive(self._context.engine, self._feeding(delta, thinking))
+            return drive(self._context.engine, self._feeding(delta, thinking, more))
 
-    async def afeed(self, delta: str | bytes | bytearray, *, thinking: bool = False) -> str:
+    async def afeed(self, delta: str | bytes | bytearray, *, thinking: bool = False, more: bool = False) -> str:
         """As `feed`, without blocking the event loop."""
         with self._turn():
-            return await adrive(self._context.engine, self._feeding(delta, thinking))
+            return await adrive(self._context.engine, self._feeding(delta, thinking, more))
 
     def finish(self) -> str:
         """End the answer; return the rest that may be shown. A second call returns ""."""
@@ -146,7 +152,7 @@ class Stream:
         for text, thinking in self._context.attempt.parts if self._context.attempt else ():
             yield from self._taking(text, thinking, is_replayed=True)
 
-    def _feeding(self, delta: str | bytes | bytearray, thinking: bool) -> Steps[str]:
+    def _feeding(self, delta: str | bytes | bytearray, thinking: bool, more: bool = False) -> Steps[str]:
         if self._gate.is_finished:
             raise StreamClosed("text was fed to a finished stream")
         if isinstance(delta, str):
@@ -157,17 +163,20 @@ class Stream:
             raise StreamError(f"a delta is text or bytes, not {type(delta).__name__}")
         yield from self._opening()
         self._n_deltas += bool(text)
-        return (yield from self._taking(text, thinking))
+        return (yield from self._taking(text, thinking, more))
 
-    def _taking(self, text: str, thinking: bool, *, is_replayed: bool = False) -> Steps[str]:
+    def _taking(self, text: str, thinking: bool, more: bool = False, *, is_replayed: bool = False) -> Steps[str]:
         if not self._gate.is_settled:
             self._reader.push(text, thinking=thinking)
             self._text.append(text)
         released = [self._gate.replay(text) if is_replayed else self._gate.feed(text)]
-        if not self._gate.is_settled:
+        n_unread = self._gate.fed_chars - self._gate.judged_chars
+        waits = more and n_unread <= UNREAD_CHARS and not self._holds_too_much
+        if not (waits or self._gate.is_settled):
             try:
                 yield from self._judging(released)
-                released.append(self._check_held())
+                if self._holds_too_much:
+                    released.append(self._act_on_held())
                 if not self._gate.is_settled:
                     yield from self._reader.warm()
             except EngineError as error:
@@ -200,10 +209,12 @@ class Stream:
                 self._verdicts.append(token)
                 released.append(self._gate.judge(token))
 
-    def _check_held(self) -> str:
+    @property
+    def _holds_too_much(self) -> bool:
         bound = self._context.policy.max_held_chars
-        if bound is None or self._reader.held_chars <= bound:
-            return ""
+        return bound is not None and self._reader.held_chars > bound
+
+    def _act_on_held(self) -> str:
         if self._context.policy.on_held is Action.STOP:
             return self._gate.fail(Reason.HELD, None, Action.STOP)
         self._gate.mark(Reason.HELD)

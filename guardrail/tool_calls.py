@@ -32,30 +32,34 @@ class ToolCallStream:
         self._unescaper = JsonUnescaper()
         self._head = f'{{"name": "{name}", "arguments": '
 
-    def feed(self, arguments: str) -> None:
+    def feed(self, arguments: str, *, more: bool = False) -> None:
         """Take the next piece of the arguments' JSON text, cut anywhere.
+
+        Args:
+            arguments: the piece; an empty one reads what waits.
+            more: whether the next piece is at hand already; see `Stream.feed`.
 
         Raises:
             StreamClosed: the call was finished.
             StreamError: another caller is inside, or the piece is no text.
         """
-        self._stream.feed(self._next(arguments))
+        self._stream.feed(self._next(arguments), more=more)
 
-    async def afeed(self, arguments: str) -> None:
+    async def afeed(self, arguments: str, *, more: bool = False) -> None:
         """As `feed`, without blocking the event loop."""
-        await self._stream.afeed(self._next(arguments))
+        await self._stream.afeed(self._next(arguments), more=more)
 
     def finish(self) -> Decision:
         """End the call; return the decision. Only now may the call go on, if the decision says so."""
         if not self._stream.is_finished:
-            self._stream.feed(self._rest())
+            self._stream.feed(self._rest(), more=True)
             self._stream.finish()
         return self._stream.decision
 
     async def afinish(self) -> Decision:
         """As `finish`, without blocking the event loop."""
         if not self._stream.is_finished:
-            await self._stream.afeed(self._rest())
+            await self._stream.afeed(self._rest(), more=True)
             await self._stream.afinish()
         return self._stream.decision
 

@@ -12,6 +12,7 @@ from guardrail.driving import adrive, drive
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.policy import ReleaseMode
+from guardrail.prefixes import Owner
 from guardrail.reading import AnswerReader
 from guardrail.screening import Screened, screening
 from guardrail.stream import Stream
@@ -26,7 +27,12 @@ class ToolChecks:
     _tokenizer: GuardTokenizer
 
     def check_tool_call(
-        self, conversation: Conversation, call: ToolCall, *, conversation_id: str | None = None
+        self,
+        conversation: Conversation,
+        call: ToolCall,
+        *,
+        conversation_id: str | None = None,
+        tenant: str | None = None,
     ) -> Decision:
         """Judge a whole tool call token by token, decide and record; it may run if it is neither stopped nor asks.
 
@@ -34,39 +40,46 @@ class ToolChecks:
             conversation: what stands before; if it ends with an assistant's message, that is the turn that calls.
             call: name and arguments.
             conversation_id: your id of the conversation: for the record, and so that nothing is read twice.
+            tenant: whose text it is; what is read for one tenant is never used for another.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        with self.open_tool_call(conversation, call.name, conversation_id=conversation_id) as stream:
+        with self.open_tool_call(conversation, call.name, conversation_id=conversation_id, tenant=tenant) as stream:
             stream.feed(call.arguments)
             return stream.finish()
 
     async def acheck_tool_call(
-        self, conversation: Conversation, call: ToolCall, *, conversation_id: str | None = None
+        self,
+        conversation: Conversation,
+        call: ToolCall,
+        *,
+        conversation_id: str | None = None,
+        tenant: str | None = None,
     ) -> Decision:
         """As `check_tool_call`, without blocking the event loop."""
-        with await self.aopen_tool_call(conversation, call.name, conversation_id=conversation_id) as stream:
+        opened = self.aopen_tool_call(conversation, call.name, conversation_id=conversation_id, tenant=tenant)
+        with await opened as stream:
             await stream.afeed(call.arguments)
             return await stream.afinish()
 
     def open_tool_call(
-        self, conversation: Conversation, name: str, *, conversation_id: str | None = None
+        self, conversation: Conversation, name: str, *, conversation_id: str | None = None, tenant: str | None = None
     ) -> ToolCallStream:
         """Start to moderate a tool call whose arguments stream.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        stream = self._new_call(conversation, name, conversation_id)
+        stream = self._new_call(conversation, name, Owner(tenant, conversation_id))
         stream.open()
         return ToolCallStream(stream, name)
 
     async def aopen_tool_call(
-        self, conversation: Conversation, name: str, *, conversation_id: str | None = None
+        self, conversation: Conversation, name: str, *, conversation_id: str | None = None, tenant: str | None = None
     ) -> ToolCallStream:
         """As `open_tool_call`, without blocking the event loop."""
-        stream = self._new_call(conversation, name, conversation_id)
+        stream = self._new_call(conversation, name, Owner(tenant, conversation_id))
         await stream.aopen()
         return ToolCallStream(stream, name)
 
@@ -77,6 +90,7 @@ class ToolChecks:
         *,
         tool: str,
         conversation_id: str | None = None,
+        tenant: str | None = None,
         unreadable: Sequence[str] = (),
     ) -> Decision:
         """Judge what a tool brought back, decide and record.
@@ -86,12 +100,13 @@ class ToolChecks:
             text: the result.
             tool: the tool's name, for its rule and the record.
             conversation_id: as elsewhere.
+            tenant: as elsewhere.
             unreadable: kinds of parts beside the text that cannot be read, such as "image": the policy says what then.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        context = self._context(conversation_id, Direction.TOOL_RESULT, tool=tool)
+        context = self._context(Owner(tenant, conversation_id), Direction.TOOL_RESULT, tool=tool)
         return drive(self.engine, self._checking(context, conversation, text, unreadable))
 
     async def acheck_tool_result(
@@ -101,10 +116,11 @@ class ToolChecks:
         *,
         tool: str,
         conversation_id: str | None = None,
+        tenant: str | None = None,
         unreadable: Sequence[str] = (),
     ) -> Decision:
         """As `check_tool_result`, without blocking the event loop."""
-        context = self._context(conversation_id, Direction.TOOL_RESULT, tool=tool)
+        context = self._context(Owner(tenant, conversation_id), Direction.TOOL_RESULT, tool=tool)
         return await adrive(self.engine, self._checking(context, conversation, text, unreadable))
 
     def screen_tool_result(
@@ -114,6 +130,7 @@ class ToolChecks:
         *,
         tool: str,
         conversation_id: str | None = None,
+        tenant: str | None = None,
         unreadable: Sequence[str] = (),
     ) -> Screened:
         """As `check_tool_result`; also return what the LLM may see: the result, an extract, or a message.
@@ -121,7 +138,7 @@ class ToolChecks:
         Raises:
             ConversationError: the messages cannot be read.
         """
-        context = self._context(conversation_id, Direction.TOOL_RESULT, tool=tool)
+        context = self._context(Owner(tenant, conversation_id), Direction.TOOL_RESULT, tool=tool)
         return drive(self.engine, self._screening(context, conversation, text, unreadable))
 
     async def ascreen_tool_result(
@@ -131,10 +148,11 @@ class ToolChecks:
         *,
         tool: str,
         conversation_id: str | None = None,
+        tenant: str | None = None,
         unreadable: Sequence[str] = (),
     ) -> Screened:
         """As `screen_tool_result`, without blocking the event loop."""
-        context = self._context(conversation_id, Direction.TOOL_RESULT, tool=tool)
+        context = self._context(Owner(tenant, conversation_id), Direction.TOOL_RESULT, tool=tool)
         return await adrive(self.engine, self._screening(context, conversation, text, unreadable))
 
     def check_documents(
@@ -144,6 +162,7 @@ class ToolChecks:
         *,
         tool: str | None = None,
         conversation_id: str | None = None,
+        tenant: str | None = None,
     ) -> tuple[Decision, ...]:
         """Judge retrieved documents, each by itself as a tool result is; decide and record.
 
@@ -152,11 +171,12 @@ class ToolChecks:
             conversation: what stands before.
             tool: what they come from or describe, for the record.
             conversation_id: as elsewhere.
+            tenant: as elsewhere.
 
         Raises:
             ConversationError: the messages cannot be read.
         """
-        checks = self._checking_all(documents, conversation, tool, conversation_id)
+        checks = self._checking_all(documents, conversation, tool, Owner(tenant, conversation_id))
         return tuple(drive(self.engine, steps) for steps in checks)
 
     async def acheck_documents(
@@ -166,15 +186,16 @@ class ToolChecks:
         *,
         tool: str | None = None,
         conversation_id: str | None = None,
+        tenant: str | None = None,
     ) -> tuple[Decision, ...]:
         """As `check_documents`, without blocking the event loop."""
-        checks = self._checking_all(documents, conversation, tool, conversation_id)
+        checks = self._checking_all(documents, conversation, tool, Owner(tenant, conversation_id))
         return tuple([await adrive(self.engine, steps) for steps in checks])
 
     def _checking_all(
-        self, documents: Sequence[str], conversation: Conversation, tool: str | None, conversation_id: str | None
+        self, documents: Sequence[str], conversation: Conversation, tool: str | None, owner: Owner
     ) -> list[Steps[Decision]]:
-        contexts = [self._context(conversation_id, Direction.DOCUMENT, tool=tool) for _ in documents]
+        contexts = [self._context(owner, Direction.DOCUMENT, tool=tool) for _ in documents]
         return [self._checking(one, conversation, text, ()) for one, text in zip(contexts, documents, strict=True)]
 
     def _checking(
@@ -189,9 +210,9 @@ class ToolChecks:
         result = Message(Role.TOOL, text, unreadable=tuple(unreadable))
         return screening(context, self._tokenizer, to_messages(conversation), result)
 
-    def _new_call(self, conversation: Conversation, name: str, conversation_id: str | None) -> Stream:
+    def _new_call(self, conversation: Conversation, name: str, owner: Owner) -> Stream:
         messages, opening = call_opening(to_messages(conversation))
-        context = self._context(conversation_id, Direction.TOOL_CALL, tool=name)
+        context = self._context(owner, Direction.TOOL_CALL, tool=name)
         whole = replace(context.policy, release=ReleaseMode.ANSWER)  # a call leaves as a whole, or not at all
         context = replace(context, policy=whole)
         reader = AnswerReader(
@@ -199,5 +220,5 @@ class ToolChecks:
         )
         return Stream(context, reader)
 
-    def _context(self, conversation_id: str | None, direction: Direction, **details: Any) -> Context:
+    def _context(self, owner: Owner, direction: Direction, **details: Any) -> Context:
         raise NotImplementedError

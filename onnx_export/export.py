@@ -2,19 +2,16 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 from guardrail.checkpoint import CONFIG_FILE, Checkpoint
 from guardrail.errors import CheckpointError
-from guardrail.exported import FILES, MANIFEST_FILE, Manifest, hash_file, is_export
-from guardrail.onnx_export.graph import GRAPH_VERSION, Precision, check_precision, write_graph
+from guardrail.exported import FILES, KV_FILES, MANIFEST_FILE, Manifest, hash_file, is_export, write_manifest
+from guardrail.onnx_export.graph import GRAPH_VERSION, Progress, write_graph
+from guardrail.onnx_export.precision import WeightFormat, choose_format
 
 TOKENIZER_FILE = "tokenizer.json"
-
-Progress = Callable[[int, int], object]
-"""Called with layers done and layers in all."""
 
 
 def export_checkpoint(
@@ -22,6 +19,7 @@ def export_checkpoint(
     target: str | Path,
     *,
     precision: str = "int8",
+    block_size: int | None = None,
     name: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -30,7 +28,8 @@ def export_checkpoint(
     Args:
         source: checkpoint folder in the published format, with tokenizer.json.
         target: folder to make.
-        precision: "int8" or "fp32".
+        precision: "int8", "fp32" or "int4".
+        block_size: weights that share one scale; None chooses one for the model's sizes.
         name: of the model in records; None takes the source folder's.
         progress: told of each layer.
 
@@ -39,10 +38,11 @@ def export_checkpoint(
 
     Raises:
         CheckpointError: the source is no such checkpoint, or `target` holds something else.
-        ConfigurationError: unknown precision.
+        ConfigurationError: unknown precision or block size.
     """
-    source, target, checked = Path(source), Path(target), check_precision(precision)
+    source, target = Path(source), Path(target)
     checkpoint = Checkpoint.open(source)
+    weights = choose_format(checkpoint.config, precision, block_size)
     if not (source / TOKENIZER_FILE).is_file():
         raise CheckpointError(f"no {TOKENIZER_FILE} beside the checkpoint", hint="copy it from the model's repository")
     _check_target(target)
@@ -50,7 +50,7 @@ def export_checkpoint(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=scratch_prefix(target)) as scratch:
         made, replaced = Path(scratch) / "made", Path(scratch) / "replaced"
         made.mkdir()
-        _fill(made, checkpoint, checked, name or source.resolve().name, progress)
+        _fill(made, checkpoint, weights, name or source.resolve().name, progress)
         if target.exists():
             target.rename(replaced)  # removed with the scratch folder
         made.rename(target)
@@ -63,20 +63,21 @@ def scratch_prefix(target: Path) -> str:
 
 
 def _fill(
-    folder: Path, checkpoint: Checkpoint, precision: Precision, name: str, progress: Progress | None = None
+    folder: Path, checkpoint: Checkpoint, weights: WeightFormat, name: str, progress: Progress | None = None
 ) -> None:
-    write_graph(checkpoint.config, checkpoint.tensor, folder, precision, progress)
+    write_graph(checkpoint.config, checkpoint.tensor, folder, weights, progress)
     for file in (CONFIG_FILE, TOKENIZER_FILE):
         shutil.copyfile(checkpoint.folder / file, folder / file)
     manifest = Manifest(
         graph_version=GRAPH_VERSION,
         name=name,
-        precision=precision,
+        precision=weights.precision,
+        block_size=weights.block_size,
         source_sha256=checkpoint.sha256(),
         files={file: hash_file(folder / file) for file in FILES},
         versions={package: version(package) for package in ("guardrail-stream", "onnx", "numpy")},
     )
-    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+    write_manifest(folder, manifest)
 
 
 def _check_target(target: Path) -> None:
@@ -87,6 +88,6 @@ def _check_target(target: Path) -> None:
     if not target.is_dir():
         raise CheckpointError(f"{target} is something else than a folder", hint=hint)
     names = sorted(path.name for path in target.iterdir())
-    foreign = [name for name in names if name not in (*FILES, MANIFEST_FILE)]
+    foreign = [name for name in names if name not in (*FILES, *KV_FILES, MANIFEST_FILE)]
     if foreign or (names and not is_export(target)):
         raise CheckpointError(f"{target} holds something else: {(foreign or names)[0]}", hint=hint)

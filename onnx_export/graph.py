@@ -35,7 +35,7 @@ GRAPH_VERSION = 4
 _OPSET, _MS_OPSET, _IR_VERSION = 21, 1, 10
 
 Progress = Callable[[int, int], object]
-"""Called with layers done and layers in all."""
+"""Called with how many are done and how many there are: layers, or texts."""
 
 
 def write_graph(

@@ -1,7 +1,9 @@
-"""Weight quantisation in numpy: symmetric 8-bit, per block of 32 for matrices, per row for the embedding.
+"""Weight quantisation in numpy: blocks of a matrix in 8 or 4 bits, rows of the embedding in 8.
 
-Every weight is off by at most half its scale, and scales are as small as they can be: the largest weight of a block
-or row is 127 of them.
+8 bits: every weight is off by at most half its scale, and scales are as small as they can be: the largest weight of a
+block or row is 127 of them. 4 bits: of several scales, each block takes the one with the least squared error, fitted to
+the whole numbers that it gives. Zero points are not used: searched in the same way they leave 3 % less error, and agree
+no better (trained and random weights, blocks of 32 to 128).
 """
 
 import numpy as np
@@ -9,31 +11,38 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
-BLOCK = 32
-"""Weights that share one scale (`onnx_perf.md` section 7: the most accurate int8 variant measured)."""
+ZERO = {8: 128, 4: 8}
+"""Stored value of a zero weight by bits; MatMulNBits takes it when no zero points are given."""
 
-ZERO = 128
-"""Stored value of a zero weight; MatMulNBits takes it when no zero points are given."""
+PLACES = tuple(6 + i / 2 for i in range(9))
+"""Where 4 bits may put the largest weight of a block, from 6 to 10; it is stored as -8 at most, so beyond 8 it is cut
+short for the sake of the others. The search leaves 6 % less error than 8 alone does, 16 to 17 % less than 7."""
 
 _LARGEST = 127
 _SLAB_ROWS = 8192  # of an embedding, worked on at once: bounds the temporary arrays
+_SLAB_WEIGHTS = 2**16  # of a matrix in 4 bits: they stay in the processor's cache
 
 
-def quantise_blocks(weight: FloatArray) -> tuple[NDArray[np.uint8], FloatArray]:
+def quantise_blocks(weight: FloatArray, bits: int, block_size: int) -> tuple[NDArray[np.uint8], FloatArray]:
     """Quantise a matrix for MatMulNBits.
 
     Args:
         weight: float32 [output, input], finite.
+        bits: 8 or 4.
+        block_size: weights of one output that share a scale.
 
     Returns:
-        uint8 [output, block, 32], offset by 128, the last block padded with zeros, and scales, float32 [output, block].
+        uint8 [output, block, block_size * bits / 8], offset by `ZERO`, the last block padded with zeros, two weights of
+        4 bits in a byte, the first in its low half; and scales, float32 [output, block].
     """
     n_outputs, n_inputs = weight.shape
-    n_blocks = -(-n_inputs // BLOCK)
-    blocks = np.zeros((n_outputs, n_blocks * BLOCK), np.float32)
-    blocks[:, :n_inputs] = weight
-    quantised, scales = _quantise(blocks.reshape(n_outputs, n_blocks, BLOCK))
-    return (quantised + ZERO).astype(np.uint8), scales
+    n_blocks = -(-n_inputs // block_size)
+    padded = np.zeros((n_outputs, n_blocks * block_size), np.float32)
+    padded[:, :n_inputs] = weight
+    blocks = padded.reshape(n_outputs, n_blocks, block_size)
+    quantised, scales = _quantise(blocks) if bits == 8 else _quantise4(blocks)
+    stored = (quantised + ZERO[bits]).astype(np.uint8)
+    return (stored if bits == 8 else stored[..., ::2] | stored[..., 1::2] << 4), scales
 
 
 def quantise_rows(table: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
@@ -52,3 +61,34 @@ def _quantise(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     scales = np.where(scales > 0, scales, np.float32(1))
     # clipped, because the scale of a subnormal maximum is itself rounded
     return np.clip(np.rint(values / scales[..., None]), -_LARGEST, _LARGEST), scales
+
+
+def _quantise4(blocks: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return whole numbers in [-8, 7] and the scale of each last axis, which may be negative; 1 where all is zero."""
+    flat = blocks.reshape(-1, blocks.shape[-1])
+    quantised, scales = np.empty_like(flat), np.empty(len(flat), np.float32)
+    n_rows = _SLAB_WEIGHTS // flat.shape[1]
+    for start in range(0, len(flat), n_rows):
+        slab = slice(start, start + n_rows)
+        quantised[slab], scales[slab] = _search4(flat[slab])
+    return quantised.reshape(blocks.shape), scales.reshape(blocks.shape[:-1])
+
+
+def _search4(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """As `_quantise4`, for blocks that stay in the cache, float32 [block, weight].
+
+    With whole numbers q, the scale that fits weights w best is q·w / q·q, and takes (q·w)² / q·q off their square sum.
+    """
+    extremes = np.take_along_axis(values, np.abs(values).argmax(-1)[:, None], -1)
+    extremes = np.where(extremes != 0, extremes, np.float32(1))
+    shares = values / extremes  # in [-1, 1]
+    best, scales, most = np.zeros_like(values), np.ones(len(values), np.float32), np.zeros(len(values), np.float32)
+    for place in PLACES:
+        quantised = np.clip(np.rint(shares * np.float32(-place)), -8, 7)
+        overlap = np.einsum("ij,ij->i", quantised, shares)
+        square = np.maximum(np.einsum("ij,ij->i", quantised, quantised), np.float32(1))
+        better = overlap * overlap / square > most
+        best[better] = quantised[better]
+        scales[better] = (overlap / square * extremes[:, 0])[better]
+        most[better] = (overlap * overlap / square)[better]
+    return best, scales

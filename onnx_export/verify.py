@@ -2,64 +2,55 @@
 
 The rows are fixed texts, each rendered as a prompt with an answer, and a long one for far positions. Every position
 is compared; the share of equal verdicts is also given for the positions that a guard reads: the closing token of the
-prompt for the query heads, the answer's tokens for the response heads.
+prompt for the query heads, the answer's tokens for the response heads. An int8 KV cache is compared with the float32
+cache of the same export.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from guardrail.checkpoint import CONFIG_FILE, Checkpoint, read_json
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
-from guardrail.engines.base import Engine, Feed, Logits
+from guardrail.engines.base import Engine, ModelInfo
 from guardrail.engines.onnx import OnnxEngine
+from guardrail.engines.runtime import KVPrecision, Runtime
 from guardrail.engines.torch import TorchEngine
 from guardrail.errors import CheckpointError, ConfigurationError
-from guardrail.exported import read_manifest
+from guardrail.exported import Manifest, read_manifest
+from guardrail.onnx_export.agreement import (
+    OUTPUTS,
+    TIE,
+    HeadComparison,
+    compare_heads,
+    feed,
+    largest_difference,
+    read_rows,
+    read_together,
+    roll_back,
+)
+from guardrail.onnx_export.calibrate import calibrate_kv
 from guardrail.onnx_export.export import TOKENIZER_FILE, Progress, export_checkpoint
 from guardrail.onnx_export.verify_rows import Row, fixed_rows
 
-OUTPUTS = ("query_risk", "query_category", "response_risk", "response_category")
+__all__ = ["OUTPUTS", "Check", "HeadComparison", "Report", "compare", "format_report", "verify_checkpoint"]
 
-FP32_TOLERANCE = 1e-4
+FP32_TOLERANCE = TIE
 """Largest logit difference of an fp32 export, and the margin up to which two labels are tied (`decisions.md` 2)."""
 
-INT8_AGREEMENT = 0.9
-"""Least share of equal verdicts in int8, over all positions, for each head. Ours: random weights, whose labels are
-nearly tied, reach 0.97 on tiny models and 0.99 in the 0.6B shape (`onnx_perf.md` section 7)."""
+AGREEMENT = {"fp32": 1.0, "int8": 0.9, "int4": 0.5}
+"""Least share of equal verdicts by precision, over all positions, for each head. Ours: random weights, whose labels are
+nearly tied, reach 0.97 in int8 TODO."""
+
+KV_AGREEMENT = 0.9
+"""As `AGREEMENT`, of an int8 KV cache with the float32 one. Ours: TODO."""
 
 CHUNK = 7
 """Tokens of one feed in the comparison of chunks with the whole. Our choice."""
 
-BATCH = 4
-"""Rows of the comparisons of batches and of rolling back. Our choice."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeadComparison:
-    """One head over all rows.
-
-    Attributes:
-        head: output name.
-        max_difference: largest absolute logit difference.
-        mean_difference: mean absolute logit difference.
-        n_positions: positions compared.
-        agreement: share of them with the same most probable label; a tie (margin up to 1e-4) counts as the same.
-        n_read: positions at which a guard reads this head.
-        agreement_read: as `agreement`, over those.
-    """
-
-    head: str
-    max_difference: float
-    mean_difference: float
-    n_positions: int
-    agreement: float
-    n_read: int
-    agreement_read: float
+BATCH_SIZES = (5, 16, 64, 256)
+"""Tokens that each row of a batch takes at once: the rows of the comparisons of batches and of rolling back. Ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +83,10 @@ class Report:
         name: of the model.
         precision: of the export.
         n_rows: rows compared.
-        heads: each head against the torch network.
+        heads: each head against the reference.
         checks: what must hold.
+        kv_precision: of the KV cache.
+        reference: what it was compared with.
     """
 
     name: str
@@ -101,6 +94,8 @@ class Report:
     n_rows: int
     heads: tuple[HeadComparison, ...]
     checks: tuple[Check, ...]
+    kv_precision: str = "fp32"
+    reference: str = "torch"
 
     @property
     def passed(self) -> bool:
@@ -112,65 +107,86 @@ def verify_checkpoint(
     checkpoint: str | Path,
     *,
     precision: str | None = None,
+    kv_precision: KVPrecision = "fp32",
     exported: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Compare an export with the torch network on a fixed set of texts.
+    """Compare an export with its reference on a fixed set of texts.
 
     Args:
         checkpoint: checkpoint folder in the published format, with tokenizer.json.
-        precision: "int8" or "fp32"; None takes that of `exported`, int8 otherwise.
+        precision: "int8", "fp32" or "int4"; None takes that of `exported`, int8 otherwise.
+        kv_precision: "fp32" compares with the torch network, "int8" with the float32 KV cache of the same export.
         exported: an export of that checkpoint to compare; None makes one for the occasion.
         progress: told of each layer of the export.
 
     Raises:
         CheckpointError: as `export_checkpoint`, the export was made from another checkpoint, or the context is too
             short for any row.
-        ConfigurationError: unknown precision, or `exported` has another one.
+        ConfigurationError: unknown precision, or `exported` has another one or no scales for an int8 cache.
     """
     with TemporaryDirectory() as scratch:
         if exported is None:
             target = Path(scratch) / "export"
             exported = export_checkpoint(checkpoint, target, precision=precision or "int8", progress=progress)
+            if kv_precision == "int8":
+                calibrate_kv(exported, progress=progress)
         folder = Path(exported)
-        manifest = read_manifest(folder)
-        if manifest.source_sha256 != Checkpoint.open(checkpoint).sha256():
-            raise CheckpointError(f"{folder} was exported from another checkpoint")
-        if precision not in (None, manifest.precision):
-            raise ConfigurationError(f"{folder} is exported as {manifest.precision}, not {precision}")
+        manifest = _manifest(folder, checkpoint, precision)
         config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
         rows = fixed_rows(GuardTokenizer.from_file(folder / TOKENIZER_FILE), config.max_context)
         if not rows:
             raise CheckpointError(f"a context of {config.max_context} tokens holds none of the fixed texts")
-        engine = OnnxEngine(folder, manifest, config)
+        engine = OnnxEngine(folder, manifest, config, runtime=Runtime(kv_precision=kv_precision))
+        if kv_precision == "int8":
+            return compare(OnnxEngine(folder, manifest, config), engine, rows)
         return compare(TorchEngine.from_checkpoint(checkpoint), engine, rows)
+
+
+def _manifest(folder: Path, checkpoint: str | Path, precision: str | None) -> Manifest:
+    """Return the manifest of an export that is what the caller says."""
+    manifest = read_manifest(folder)
+    if manifest.source_sha256 != Checkpoint.open(checkpoint).sha256():
+        raise CheckpointError(f"{folder} was exported from another checkpoint")
+    if precision not in (None, manifest.precision):
+        raise ConfigurationError(f"{folder} is exported as {manifest.precision}, not {precision}")
+    return manifest
 
 
 def compare(reference: Engine, exported: Engine, rows: list[Row]) -> Report:
     """Compare an exported engine with the reference, and with itself under other ways of feeding the same ids."""
-    left, right = _read(reference, rows), _read(exported, rows)
-    heads = tuple(_compare(head, rows, left, right) for head in OUTPUTS)
-    largest = max(head.max_difference for head in heads)
-    agreement = min(head.agreement for head in heads)
-    is_exact = exported.info.precision == "fp32"
-    # int8: another way of feeding may round activations otherwise; it must cost less than the rounding of weights did
+    left, right, info = read_rows(reference, rows), read_rows(exported, rows), exported.info
+    heads = compare_heads(rows, left, right)
+    largest, agreement = max(head.max_difference for head in heads), min(head.agreement for head in heads)
+    against, least = (
+        ("an fp32 KV cache", KV_AGREEMENT) if info.kv_precision == "int8" else ("torch", AGREEMENT[info.precision])
+    )
+    is_exact = _is_exact(info)
+    # otherwise another way of feeding may round activations otherwise; it must cost less than the rounding of weights
     limit = FP32_TOLERANCE if is_exact else largest
-    few = rows[:BATCH]
-    halves = [_feed(exported, row.ids, [0, len(row.ids) // 2]) for row in few]
+    few = rows[: len(BATCH_SIZES)]
+    halves = [feed(exported, row.ids, [0, len(row.ids) // 2]) for row in few]
+    together = read_together(exported, few, BATCH_SIZES)
     checks = [
-        Check("same verdict as torch, least head", agreement, 1.0 if is_exact else INT8_AGREEMENT, is_share=True),
-        Check(f"chunks of {CHUNK} against the whole", _difference(right, _read(exported, rows, CHUNK)), limit),
-        Check("rolled back against fresh", _difference(halves, _roll_back(exported, few)), limit),
-        Check("in a batch against alone", _difference(right[:BATCH], _read_together(exported, few)), limit),
+        Check(f"same verdict as {against}, least head", agreement, least, is_share=True),
+        Check(f"chunks of {CHUNK} against the whole", largest_difference(right, read_rows(exported, rows, CHUNK)), limit),
+        Check("rolled back against fresh", largest_difference(halves, roll_back(exported, few)), limit),
+        Check("in ragged batches against alone", largest_difference(right[: len(few)], together), limit),
     ]
     if is_exact:
-        checks.insert(0, Check("logits against torch", largest, FP32_TOLERANCE))
-    return Report(exported.info.name, exported.info.precision, len(rows), heads, tuple(checks))
+        checks.insert(0, Check(f"logits against {against}", largest, FP32_TOLERANCE))
+    return Report(info.name, info.precision, len(rows), tuple(heads), tuple(checks), info.kv_precision, against)
+
+
+def _is_exact(info: ModelInfo) -> bool:
+    return info.precision == info.kv_precision == "fp32"
 
 
 def format_report(report: Report) -> str:
     """Return the report as a table for people."""
-    lines = [f"{report.name}, {report.precision} against torch fp32, {report.n_rows} rows of fixed texts", ""]
+    against = "torch fp32" if report.reference == "torch" else report.reference
+    kv = "" if report.kv_precision == "fp32" else f" with an {report.kv_precision} KV cache"
+    lines = [f"{report.name}, {report.precision}{kv} against {against}, {report.n_rows} rows of fixed texts", ""]
     lines.append(f"{'head':18} {'max diff':>9} {'mean diff':>9}   {'same verdict':22} where the head is read")
     for head in report.heads:
         everywhere = f"{head.agreement:.2%} of {head.n_positions}"
@@ -181,71 +197,5 @@ def format_report(report: Report) -> str:
         number = f"{check.value:.2%} (least {check.limit:.0%})" if check.is_share else (
             f"{check.value:.1e} (most {check.limit:.1e})"
         )  # fmt: skip
-        lines.append(f"{'pass' if check.passed else 'FAIL'}  {check.name:36} {number}")
+        lines.append(f"{'pass' if check.passed else 'FAIL'}  {check.name:43} {number}")
     return "\n".join([*lines, "", "passed" if report.passed else "FAILED"])
-
-
-def _compare(head: str, rows: list[Row], left: list[Logits], right: list[Logits]) -> HeadComparison:
-    reference = np.concatenate([getattr(logits, head) for logits in left])
-    exported = np.concatenate([getattr(logits, head) for logits in right])
-    difference = np.abs(reference - exported)
-    top_two = np.sort(reference, axis=-1)[:, -2:]
-    same = (reference.argmax(-1) == exported.argmax(-1)) | (top_two[:, 1] - top_two[:, 0] <= FP32_TOLERANCE)
-    starts = np.cumsum([0, *(len(row.ids) for row in rows)])
-    read = [int(start) + i for start, row in zip(starts, rows, strict=False) for i in row.read_positions(head)]
-    return HeadComparison(
-        head, float(difference.max()), float(difference.mean()), len(same), float(same.mean()),
-        len(read), float(same[read].mean()),
-    )  # fmt: skip
-
-
-def _read(engine: Engine, rows: list[Row], chunk: int | None = None) -> list[Logits]:
-    """Return the logits of each row, fed whole or in chunks."""
-    return [_feed(engine, row.ids, range(0, len(row.ids), chunk or len(row.ids))) for row in rows]
-
-
-def _feed(engine: Engine, ids: list[int], starts: Sequence[int]) -> Logits:
-    """Return the logits of ids that a fresh session takes in pieces."""
-    session = engine.open()
-    ends = [*starts[1:], len(ids)]
-    try:
-        parts = [engine.step([Feed(session, ids[i:j])])[0] for i, j in zip(starts, ends, strict=True)]
-    finally:
-        session.close()
-    return Logits(**{head: np.concatenate([getattr(part, head) for part in parts]) for head in OUTPUTS})
-
-
-def _roll_back(engine: Engine, rows: list[Row]) -> list[Logits]:
-    """Return the logits of the second half of each row, behind a tail that was taken back."""
-    results = []
-    for row in rows:
-        half = len(row.ids) // 2
-        session = engine.open()
-        try:
-            engine.step([Feed(session, [*row.ids[:half], *row.ids[:half]])])
-            session.rollback(half)
-            results += engine.step([Feed(session, row.ids[half:])])
-        finally:
-            session.close()
-    return results
-
-
-def _read_together(engine: Engine, rows: list[Row]) -> list[Logits]:
-    """Return the logits of rows fed in one ragged batch."""
-    sessions = [engine.open() for _ in rows]
-    try:
-        return engine.step([Feed(session, row.ids) for session, row in zip(sessions, rows, strict=True)])
-    finally:
-        for session in sessions:
-            session.close()
-
-
-def _difference(left: list[Logits], right: list[Logits]) -> float:
-    """Return the largest difference over the last positions that both have."""
-    largest = 0.0
-    for one, other in zip(left, right, strict=True):
-        for head in OUTPUTS:
-            a, b = getattr(one, head), getattr(other, head)
-            n = min(len(a), len(b))
-            largest = max(largest, float(np.abs(a[-n:] - b[-n:]).max()))
-    return largest

@@ -11,7 +11,7 @@ from guardrail.encoding import GuardTokenizer
 LONG_ROW = 2048
 """Most tokens of the long row: enough to show angles that are off, few enough for the torch network of 0.6B."""
 
-_TEXTS = (
+TEXTS = (
     "How do I bake a loaf of bread at home? Mix flour, water, salt and yeast, wait an hour, bake it for 40 minutes.",
     "Explain step by step how a lock works and why a pin tumbler can be opened without its key.",
     "Write a short story about a soldier who comes home after a long war and cannot sleep.",
@@ -49,13 +49,14 @@ class Row:
 
 def fixed_rows(tokenizer: GuardTokenizer, max_context: int) -> list[Row]:
     """Return the rows of the fixed texts, cut to the context; rows whose prompt alone would fill it are left out."""
-    rows = [_row(tokenizer, prompt, answer) for prompt, answer in zip(_TEXTS, _TEXTS[1:] + _TEXTS[:1], strict=True)]
-    rows.append(_row(tokenizer, _TEXTS[0], "\n".join(_TEXTS * 4)))
+    rows = [make_row(tokenizer, prompt, answer) for prompt, answer in zip(TEXTS, TEXTS[1:] + TEXTS[:1], strict=True)]
+    rows.append(make_row(tokenizer, TEXTS[0], "\n".join(TEXTS * 4)))
     limit = min(max_context, LONG_ROW)
     return [Row(row.ids[:limit], row.prompt_end, row.answer_start) for row in rows if row.answer_start < limit]
 
 
-def _row(tokenizer: GuardTokenizer, prompt: str, answer: str) -> Row:
+def make_row(tokenizer: GuardTokenizer, prompt: str, answer: str) -> Row:
+    """Return a prompt and the answer to it as a guard reads them."""
     messages = [Message(Role.USER, prompt)]
     before = [*render(messages), *ANSWER_HEADER, *EMPTY_THINKING]
     prompt_end = len(tokenizer.encode_segments(render_prompt(messages))) - 1

@@ -18,6 +18,7 @@ from guardrail.engines.scheduled import ScheduledEngine
 from guardrail.engines.torch import TorchEngine
 from guardrail.exported import read_manifest
 from guardrail.onnx_export import export_checkpoint
+from guardrail.onnx_export.calibrate import calibrate_kv
 from guardrail.testing import HashEngine, default_tokenizer
 from tests.tiny import VOCABULARY, write_tiny
 
@@ -28,7 +29,7 @@ settings.register_profile(
 )
 settings.load_profile("fixed")
 
-BARE_ENGINES = ("fake", "torch", "onnx-fp32", "onnx-int8")
+BARE_ENGINES = ("fake", "torch", "onnx-fp32", "onnx-int8", "onnx-int8-kv")
 ENGINES = (*BARE_ENGINES, *(f"scheduled-{name}" for name in BARE_ENGINES))
 
 
@@ -60,6 +61,9 @@ def engines(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     for precision in ("fp32", "int8"):
         folder = tmp_path_factory.mktemp(precision) / "export"
         made[f"onnx-{precision}"] = open_onnx(export_checkpoint(tiny_checkpoint, folder, precision=precision))
+        if precision == "int8":
+            calibrate_kv(folder)
+            made["onnx-int8-kv"] = open_onnx(folder, kv_precision="int8")
     settings = Runtime(step_tokens=24)  # so that most feeds of the tests are cut
     made |= {f"scheduled-{name}": ScheduledEngine(engine, settings) for name, engine in made.items()}
     yield made

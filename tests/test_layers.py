@@ -16,10 +16,22 @@ LEAVES = {"taxonomy", "errors", "actions", "stop_texts"}
 """Everybody may import these; they import the standard library only."""
 RULES = {"verdict", "policy", "policy_file", "tool_rules", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
-MOVING = {"engines.base", "engines.runtime", "tape", "gate", "reading", "driving", "context", "stream", "checking"}
+MOVING = {
+    "engines.base",
+    "engines.runtime",
+    "tape",
+    "prefixes",
+    "reuse",
+    "gate",
+    "reading",
+    "driving",
+    "context",
+    "stream",
+    "checking",
+}
 AGENTS = {"json_text", "repair", "screening", "tool_calls"}
-WAITING = {"waiting", "closing"}
-"""For adapters: sync and async written once, and what follows a stop."""
+WAITING = {"ahead", "waiting", "closing"}
+"""For adapters: streams read ahead, sync and async written once, and what follows a stop."""
 FACES = {"judging", "tool_checks"}
 """Parts of the facade."""
 CORE = RULES | TEXT | MOVING | AGENTS | FACES | {"guard", "records.base"}
@@ -39,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversation": set(),
     "encoding": {"conversation"},
     "json_text": set(),
+    "ahead": set(),
     "waiting": set(),
     "closing": RULES,
     "repair": RULES,
@@ -54,9 +67,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines.scheduled": {"engines.base", "engines.isolating", "engines.runtime", "engines.scheduler"},
     "engines.torch": {"engines.base", "engines.runtime", "verdict", "checkpoint", "checkpoint_config", "network"},
     "tape": {"engines.base"},
-    "reading": {"engines.base", "tape", "verdict", "policy", "windowing"} | TEXT,
+    "prefixes": {"tape"},
+    "reuse": {"engines.base", "prefixes", "tape"},
+    "reading": {"engines.base", "tape", "reuse", "verdict", "policy", "windowing"} | TEXT,
     "driving": {"engines.base", "tape"},
-    "context": RULES | {"engines.base", "tape", "repair"},
+    "context": RULES | {"engines.base", "reuse", "repair"},
     "stream": RULES | TEXT | MOVING - {"checking"},
     "checking": RULES | TEXT | {"json_text"} | MOVING - {"stream", "gate"},
     "screening": RULES | TEXT | MOVING - {"stream", "gate"},
@@ -72,7 +87,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exported": {"checkpoint_config", "verdict"},
     "network": {"checkpoint", "checkpoint_config", "network"},
     "assets": set(),
-    "cli": FACADE | {"cli", "evaluation", "leaktest"},
+    "bench": FACADE | {"bench", "engines", "loader", "checkpoint", "checkpoint_config", "exported"},
+    "cli": FACADE | {"cli", "bench", "evaluation", "leaktest"},
     "evaluation": FACADE | {"evaluation", "engines", "loader", "checkpoint"},
     "training": FACADE | {"training", "engines", "network", "evaluation", "checkpoint", "checkpoint_config", "loader"},
     "leaktest": FACADE | {"leaktest"},
@@ -90,12 +106,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "network",
     }
     | TEXT,
+    "onnx_export.optimum_engine": {"onnx_export", "checkpoint", "checkpoint_config", "engines", "verdict"},
+    "onnx_export.optimum_verify": {"onnx_export", "checkpoint", "engines"} | TEXT,
 }
 """Module (longest matching prefix, without `guardrail.`) to the modules it may import, leaves apart."""
 
 LAZILY: dict[str, set[str]] = {
     "guard": {"loader"},
     "loader": {"onnx_export", "engines.torch"},
+    "bench": {"onnx_export"},
     "cli": {"adapters", "training", "onnx_export", "checkpoint", "loader"},
 }
 """What a module may import besides, inside a function only."""
@@ -115,6 +134,8 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "network": {"torch", "numpy", "safetensors"},
     "exported": {"pydantic"},
     "loader": {"numpy", "pydantic", "huggingface_hub", "filelock", "rich", "tokenizers"},
+    "bench": {"numpy", "onnxruntime", "rich"},
+    "bench.reference": {"torch"},
     "cli": {"cyclopts", "rich", "httpx", "langchain_core"},
     "evaluation": {"numpy", "sklearn", "rich", "pydantic", "scipy"},
     "training": {"torch", "numpy", "rich", "pydantic", "sklearn", "tokenizers", "safetensors", "onnx"},
@@ -131,6 +152,8 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "adapters.openai_agents": {"agents", "openai"},
     "adapters.pydantic_ai": {"pydantic_ai"},
     "onnx_export": {"onnx", "numpy", "safetensors", "pydantic", "tokenizers", "rich", "ml_dtypes"},
+    "onnx_export.optimum": {"onnx", "optimum", "torch", "transformers"},
+    "onnx_export.optimum_engine": {"numpy", "onnxruntime"},
     "onnx_export.verify": {"onnx", "numpy", "torch", "onnxruntime", "rich", "tokenizers"},
 }
 """Module (longest prefix) to the foreign packages it may import."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from guardrail.checkpoint import Checkpoint
+from guardrail.engines.runtime import Runtime
 from guardrail.errors import CheckpointError, ConfigurationError, EngineError
 from guardrail.guard import Guard
 from guardrail.loader import find_checkpoint, load_model
@@ -109,6 +110,20 @@ def test_what_was_asked_for_happens_or_is_refused(
     """No option of a checkpoint folder is ignored without a word."""
     with pytest.raises(ConfigurationError, match=says):
         Guard.load(tiny_checkpoint, cache_dir=tmp_path, **options)
+
+
+def test_the_embedded_model_has_an_int8_kv_cache() -> None:
+    """It takes a quarter of the memory and says so; an export that was not calibrated is refused with what to do."""
+    with Guard.default(runtime=Runtime(kv_precision="int8")) as guard:
+        assert guard.engine.info.kv_precision == "int8"
+        assert guard.check_prompt("How do I bake bread?").failure is None
+
+
+def test_an_export_without_scales_cannot_have_an_int8_kv_cache(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Nothing falls back to fp32 without a word."""
+    folder = export_checkpoint(tiny_checkpoint, tmp_path / "export")
+    with pytest.raises(ConfigurationError, match="calibrate-kv"):
+        Guard.load(folder, runtime=Runtime(kv_precision="int8"))
 
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])

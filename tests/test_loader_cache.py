@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from guardrail.engines.runtime import Runtime
 from guardrail.errors import ConfigurationError
 from guardrail.exported import read_manifest
 from guardrail.guard import Guard
@@ -28,6 +29,22 @@ def test_a_checkpoint_is_exported_once_and_then_reused(tiny_checkpoint: Path, tm
     assert (made / "model.onnx").stat().st_mtime_ns == stamp
     assert first.engine.info == second.engine.info
     assert (first.engine.info.name, first.engine.info.precision) == (tiny_checkpoint.name, "int8")
+
+
+def test_an_int8_kv_cache_is_calibrated_once_in_the_same_export(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """An export that is there already is calibrated, not made again; the model has another identity with it."""
+    plain = load_model(tiny_checkpoint, cache_dir=tmp_path).engine.info
+    (made,) = exports(tmp_path)
+    stamp = (made / "model.onnx").stat().st_mtime_ns
+    infos = [
+        load_model(tiny_checkpoint, cache_dir=tmp_path, runtime=Runtime(kv_precision="int8")).engine.info
+        for _ in range(2)
+    ]
+    assert (made / "model.onnx").stat().st_mtime_ns == stamp
+    assert infos[0] == infos[1]
+    assert (infos[0].kv_precision, infos[0].kv_bytes_per_token * 4) == ("int8", plain.kv_bytes_per_token)
+    assert infos[0].sha256 != plain.sha256
+    assert load_model(tiny_checkpoint, cache_dir=tmp_path).engine.info == plain
 
 
 def spoil_data(folder: Path) -> None:

@@ -135,7 +135,7 @@ def test_extras_named_in_errors_exist() -> None:
     assert named <= set(PROJECT["project"]["optional-dependencies"])
 
 
-@pytest.mark.parametrize("name", ["demo.txt", "test.txt", "wheel-test.txt"])
+@pytest.mark.parametrize("name", ["demo.txt", "optimum.txt", "test.txt", "wheel-test.txt"])
 def test_pins_are_exact_hashed_and_name_no_host(name: str) -> None:
     """Every requirement of a lock file is one version with hashes; indexes are the user's choice."""
     text = (ROOT / "constraints" / name).read_text("utf-8")

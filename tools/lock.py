@@ -7,6 +7,7 @@ or `LOCK_ARGS="--upgrade-package NAME"`.
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,8 +16,19 @@ LOCKS = {
     "test.txt": ["pyproject.toml", "--extra", "dev", "constraints/torch-needs.in"],
     "demo.txt": ["pyproject.toml", "constraints/build.in", "--extra", "langchain"],
     "wheel-test.txt": ["constraints/wheel-test.in"],
+    "optimum.txt": [
+        *("pyproject.toml", "constraints/build.in", "--extra", "optimum"),
+        *("constraints/torch-needs.in", "constraints/wheel-test.in"),
+    ],
+    "openvino.txt": [
+        *("pyproject.toml", "constraints/build.in", "--extra", "export"),
+        *("constraints/torch-needs.in", "constraints/openvino.in"),
+    ],
 }
 """Lock file to what it pins. Later files take over the versions of the first, so that tests and demo agree."""
+
+APART = {"optimum.txt": ("transformers", "huggingface-hub", "tokenizers")}
+"""Lock file to the packages in which it must differ: Optimum's ONNX exporter wants an older transformers."""
 
 HEADER = """\
 # {what}
@@ -35,12 +47,22 @@ def compile_lock(path: Path, sources: list[str], arguments: list[str]) -> None:
     uv = Path(sys.executable).with_name("uv")
     flags = ["--universal", "--generate-hashes", "--python-version", "3.11", "--no-header", "--no-annotate"]
     flags += ["--override", "constraints/no-torch.in"]
-    agree = [] if path.name == "test.txt" else ["--constraint", "constraints/test.txt"]
-    options = [*flags, *agree, "--output-file", str(path), *arguments]
-    subprocess.run([str(uv), "pip", "compile", "--quiet", *options, *sources], cwd=ROOT, check=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as agreed:
+        if path.name != "test.txt":
+            agreed.write("\n".join(shared_pins(APART.get(path.name, ()))))
+            agreed.flush()
+        options = [*flags, "--constraint", agreed.name, "--output-file", str(path), *arguments]
+        subprocess.run([str(uv), "pip", "compile", "--quiet", *options, *sources], cwd=ROOT, check=True)
     what = f"Pinned: {' '.join(sources)}"
     path.write_text(HEADER.format(what=what, name=path.name) + path.read_text("utf-8"), "utf-8")
     print(f"{path.relative_to(ROOT)}: {path.read_text('utf-8').count('==')} packages")
+
+
+def shared_pins(apart: tuple[str, ...]) -> list[str]:
+    """Return the pins of test.txt, without hashes, but for some packages."""
+    lines = (ROOT / "constraints" / "test.txt").read_text("utf-8").splitlines()
+    pins = [line.removesuffix("\\").strip() for line in lines if "==" in line and line[0] not in "# "]
+    return [pin for pin in pins if pin.partition("==")[0] not in apart]
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ class Answer:
             conversation_id=exchange.id, max_tokens=exchange.max_tokens, attempt=attempt,
         )  # fmt: skip
 
-    def taking(self, chunk: ChatGenerationChunk) -> Steps[None]:
-        """Read what the LLM sent."""
+    def taking(self, chunk: ChatGenerationChunk, *, more: bool = False) -> Steps[None]:
+        """Read what the LLM sent; `more` leaves it unread until the next chunk, which is there already."""
         for slot in self._outlet.take(chunk):
             if self._open_stream.is_finished:
                 yield from self._reopening()
@@ -62,6 +62,8 @@ class Answer:
                 yield from self._feeding(slot.text, slot.thinking)
             if self._open_stream.is_stopped:
                 return
+        if not (more or self._open_stream.is_finished):
+            yield from self._feeding("")
         self._outlet.release("")
         found = forms(chunk.message) if isinstance(chunk.message, AIMessageChunk) else []
         for piece in found[0] if found else ():
@@ -69,6 +71,8 @@ class Answer:
             if self.is_stopped:
                 return
             yield from self._calls.taking(piece, self._turn)
+        if not more:
+            yield from self._calls.catching_up()
 
     @property
     def is_stopped(self) -> bool:
@@ -144,9 +148,10 @@ class Answer:
             self._stream.close()
         self._calls.close()
 
-    def _feeding(self, text: str, thinking: bool) -> Steps[None]:
+    def _feeding(self, text: str, thinking: bool = False) -> Steps[None]:
+        """Take text unread, or read what was taken."""
         stream = self._open_stream
-        self._outlet.release((yield wait(stream.feed, stream.afeed, text, thinking=thinking)))
+        self._outlet.release((yield wait(stream.feed, stream.afeed, text, thinking=thinking, more=bool(text))))
 
     def _end_text(self) -> Steps[None]:
         stream = self._open_stream

@@ -54,7 +54,7 @@ class CallReader:
         self._numbers = count()
 
     def taking(self, piece: Call, turn: Message) -> Steps[None]:
-        """Read a piece of a call.
+        """Take a piece of a call.
 
         Args:
             piece: of a call that has begun, or the first of another.
@@ -75,7 +75,12 @@ class CallReader:
             )
             live = self._live[key] = _Live(piece.id, piece.name, stream)
         live.pieces.append(piece.arguments)
-        yield wait(live.stream.feed, live.stream.afeed, piece.arguments)
+        yield wait(live.stream.feed, live.stream.afeed, piece.arguments, more=True)
+
+    def catching_up(self) -> Steps[None]:
+        """Read what was taken."""
+        for live in self._live.values():
+            yield wait(live.stream.feed, live.stream.afeed, "")
 
     @property
     def refusal(self) -> Decision | None:

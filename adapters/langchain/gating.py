@@ -8,10 +8,11 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 from guardrail.adapters.langchain.answer import Answer
-from guardrail.adapters.langchain.chunks import aclosed_at_end, as_chunk, closed_at_end
+from guardrail.adapters.langchain.chunks import as_chunk, closed_at_end
 from guardrail.adapters.langchain.exchange import Exchange
 from guardrail.adapters.langchain.metadata import kept_at_stop
 from guardrail.adapters.langchain.outlet import Outlet
+from guardrail.ahead import Ahead
 from guardrail.decision import Decision
 from guardrail.waiting import arun, run
 
@@ -53,13 +54,13 @@ def gate_chunks(exchange: Exchange, chunks: Chunks, ask_again: Callable[[Message
 async def agate_chunks(
     exchange: Exchange, chunks: AsyncChunks, ask_again: Callable[[Messages], AsyncChunks] | None = None
 ) -> AsyncGenerator[ChatGenerationChunk, None]:
-    """As `gate_chunks`, without blocking the event loop."""
+    """As `gate_chunks`, without blocking the event loop; all that came while the guard read is then read in one call."""
     with Answer(exchange) as answer:
         while True:
-            async with aclosed_at_end(chunks):
+            async with Ahead(chunks) as arrivals:
                 await arun(answer.opening())
-                async for chunk in chunks:
-                    await arun(answer.taking(chunk))
+                async for chunk, more in arrivals:
+                    await arun(answer.taking(chunk, more=more))
                     if ready := answer.emit():
                         yield ready
                     if answer.is_stopped:

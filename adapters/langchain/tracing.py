@@ -4,6 +4,7 @@
 The core hands a model's `_stream` no run manager, so the guarded model's run is found by a handler among its callbacks.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -150,8 +151,8 @@ class InnerRun:
         )  # fmt: skip
 
     def _ending(self, error: BaseException | None = None) -> Steps[None]:
-        # a reader that leaves, as the gate does at a stop, is no error
-        if error is not None and not isinstance(error, GeneratorExit):
+        # a reader that leaves, as the gate does at a stop, is no error; it may leave while it waits for the next chunk
+        if error is not None and not isinstance(error, GeneratorExit | asyncio.CancelledError):
             yield wait(self._run.on_llm_error, self._run.on_llm_error, error, response=LLMResult(generations=[]))
             return
         message = AIMessage("", usage_metadata=self._usage, response_metadata=self._metadata)

@@ -100,7 +100,7 @@ class Answer(Generic[Made]):
     def reading(
         self, text: str, render: Render[Made], *, thinking: bool = False, whole: bool = False
     ) -> Steps[list[Made]]:
-        """Take text with what carries it; `whole` carriers cannot show a part of their text."""
+        """Take text with what carries it, and return what may leave; `whole` carriers cannot show a part of their text."""
         self._line.append(_Waiting(render, text, leaves_whole=whole))
         if not text:
             return self._leave("")
@@ -108,8 +108,20 @@ class Answer(Generic[Made]):
         self._is_answering |= not thinking
         stream = yield from self._text_stream()
         self._parts.append((text, not self._is_answering))
-        released = yield wait(stream.feed, stream.afeed, text, thinking=not self._is_answering)
+        released = yield wait(stream.feed, stream.afeed, text, thinking=not self._is_answering, more=True)
         return self._released(stream, released)
+
+    def catching_up(self) -> Steps[list[Made]]:
+        """Read all that was taken; return what may leave."""
+        left: list[Made] = []
+        if self.has_ended:
+            return left
+        if self._stream and not (self._stream.is_finished or self.is_stopped):
+            left = self._released(self._stream, (yield wait(self._stream.feed, self._stream.afeed, "")))
+        for call in self._calls.values():
+            if call.stream and not self.is_stopped:
+                yield from self._read_call(call.stream, "")
+        return left
 
     def passing(self, render: Render[Made]) -> list[Made]:
         """Take what carries no text; return what may leave."""
@@ -139,9 +151,7 @@ class Answer(Generic[Made]):
         if call.stream is None:
             yield from self._open_call(call)
         elif arguments:
-            yield wait(call.stream.feed, call.stream.afeed, arguments)
-        if call.stream and call.stream.is_stopped:
-            self._refusal = call.stream.decision
+            yield from self._read_call(call.stream, arguments)
         return left
 
     def called(self, key: Hashable, name: str, arguments: str) -> Steps[list[Made]]:
@@ -242,7 +252,13 @@ class Answer(Generic[Made]):
         call.stream = yield wait(
             guard.open_tool_call, guard.aopen_tool_call, before, call.name, conversation_id=self._exchange.id
         )
-        yield wait(call.stream.feed, call.stream.afeed, call.arguments)
+        yield from self._read_call(call.stream, call.arguments)
+
+    def _read_call(self, stream: ToolCallStream, arguments: str) -> Steps[None]:
+        """Take a piece of a call's arguments, or with an empty one read what was taken."""
+        yield wait(stream.feed, stream.afeed, arguments, more=bool(arguments))
+        if stream.is_stopped:
+            self._refusal = stream.decision
 
     def _end_call(self, call: _Call, position: int) -> Steps[Decision]:
         if call.stream and call.opened_as == call.name:

@@ -54,7 +54,7 @@ class ChatGate:
         return self._attempt is not None or any(answer.is_stopped for answer in self.answers.values())
 
     def taking(self, chunk: Chunk) -> Steps[list[Chunk]]:
-        """Read a chunk; return the chunks that may leave.
+        """Take a chunk; return the chunks that may leave.
 
         Raises:
             NotUnderstood: the chunk holds what cannot be read, and the policy stops at that.
@@ -67,6 +67,15 @@ class ChatGate:
         if usage and usage.total_tokens:  # chunks of text completions carry zeros
             self._has_usage = True
             made.append(_skeleton(chunk, [], usage=usage))
+        return made
+
+    def catching_up(self) -> Steps[list[Chunk]]:
+        """Read all that was taken; return the chunks that may leave."""
+        made: list[Chunk] = []
+        for index, answer in self.answers.items():
+            made += yield from answer.catching_up()
+            if answer.is_stopped and not answer.has_ended:
+                made += yield from self._ending(index, answer)
         return made
 
     def finishing(self) -> Steps[list[Chunk]]:

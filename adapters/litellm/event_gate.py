@@ -1,12 +1,14 @@
 """What the gates of event streams share: one answer, which is not repaired, since its items cannot be opened again."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from guardrail.adapters.litellm.answer import Answer
 from guardrail.adapters.litellm.exchange import Exchange
+from guardrail.waiting import Steps
 
 
-class EventGate:
+class EventGate(ABC):
     """The events of one answer. One caller at a time."""
 
     def __init__(self, exchange: Exchange) -> None:
@@ -14,6 +16,11 @@ class EventGate:
         self._answer: Answer[Any] = Answer(exchange)
         self.answers = {0: self._answer}
         self._is_closed = False
+
+    def catching_up(self) -> Steps[list[Any]]:
+        """Read all that was taken; return the events that may leave."""
+        made = yield from self._answer.catching_up()
+        return self._sent(made) + self._closing()
 
     @property
     def is_done(self) -> bool:
@@ -37,3 +44,11 @@ class EventGate:
     def close(self) -> None:
         """Free what is still open."""
         self._answer.close()
+
+    @abstractmethod
+    def _sent(self, events: list[Any]) -> list[Any]:
+        """Remember what the reader has seen; return the events as they leave."""
+
+    @abstractmethod
+    def _closing(self) -> list[Any]:
+        """Return the events that end a stopped answer, once."""

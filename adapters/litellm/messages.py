@@ -35,7 +35,7 @@ class MessagesGate(EventGate):
         self._n_blocks = 0
 
     def taking(self, event: Event) -> Steps[list[Event]]:
-        """Read an event; return those that may leave.
+        """Take an event; return those that may leave.
 
         Raises:
             NotUnderstood: the event cannot be read.

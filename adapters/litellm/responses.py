@@ -72,7 +72,7 @@ class ResponsesGate(EventGate):
         self._number = -1
 
     def taking(self, event: Any) -> Steps[list[Any]]:
-        """Read an event; return those that may leave.
+        """Take an event; return those that may leave.
 
         Raises:
             NotUnderstood: the event cannot be read.

@@ -147,7 +147,7 @@ class GuardedStream(Iterator[Any]):
 
     def _attempt(self, gate: ChatGate) -> Iterator[Any]:
         for chunk in self._source:
-            made = run(gate.taking(chunk))
+            made = [*run(gate.taking(chunk)), *run(gate.catching_up())]
             if gate.is_done:
                 self._hang_up()
             yield from made

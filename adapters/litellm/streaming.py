@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
+from itertools import chain
 from typing import Any
 
 from litellm import CustomStreamWrapper
@@ -9,6 +10,7 @@ from litellm import CustomStreamWrapper
 from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.wire import Gate, Unpacked, Unpacker, gate_for
+from guardrail.ahead import Ahead
 from guardrail.errors import StreamError
 from guardrail.waiting import arun
 
@@ -43,6 +45,7 @@ class GatedStream:
         """
         self._exchange = exchange
         self._source = source
+        self._arrivals: Ahead[Any] | None = None
         self._on_cut = on_cut
         self._ask_again = ask_again
         self._usage: Any = None
@@ -68,16 +71,19 @@ class GatedStream:
                 await self._on_cut(self.gate)
             raise
         finally:
-            await close_stream(self._source)
+            await close_stream(self._source, self._arrivals)
             if self.gate:
                 self.gate.close()
 
     async def _attempt(self) -> AsyncGenerator[Any]:
         last: Unpacked | None = None
         async with aclosing(self._read()) as read:
-            async for last in read:
+            async for unpacked in read:
+                last = unpacked or last
+                if last is None:
+                    continue
                 gate = self._opened(last.piece)
-                made = await self._taken(gate, last.piece)
+                made = await (self._taken(gate, unpacked.piece) if unpacked else arun(gate.catching_up()))
                 if gate.is_done:
                     await self._settle(gate)
                 for one in made:
@@ -86,13 +92,15 @@ class GatedStream:
             for one in await self._ending(self.gate):
                 yield last.pack(one)
 
-    async def _read(self) -> AsyncGenerator[Unpacked]:
+    async def _read(self) -> AsyncGenerator[Unpacked | None]:
+        """Yield what the gate takes, and None wherever nothing more has arrived."""
         unpacker = Unpacker()
-        async for item in self._source:
-            for unpacked in unpacker.take(item):
-                yield unpacked
-                if self.gate and self.gate.is_done:
-                    return
+        async with Ahead(self._source) as self._arrivals:
+            async for item, more in self._arrivals:
+                for unpacked in chain(unpacker.take(item), [] if more else [None]):
+                    yield unpacked
+                    if self.gate and self.gate.is_done:
+                        return
         unpacker.end()
 
     def _opened(self, piece: Any) -> Gate:
@@ -122,7 +130,7 @@ class GatedStream:
         if not gate.is_repairable:
             self.is_settled = True
             self._usage = await self._on_cut(gate)
-        await close_stream(self._source)
+        await close_stream(self._source, self._arrivals)
 
     async def _repair(self) -> bool:
         """Ask the LLM to go on with a stopped answer, if that may be."""
@@ -132,14 +140,25 @@ class GatedStream:
         return True
 
 
-async def close_stream(stream: Any) -> None:
-    """Close a stream of LiteLLM's with all below it, so that the LLM's connection ends."""
-    below = list(_streams_below(stream))
-    close = getattr(stream, "aclose", None)
-    if callable(close):
-        await close()
-    for one in below:
-        await close_stream(one)
+async def close_stream(stream: Any, arrivals: Ahead[Any] | None = None) -> None:
+    """Close a stream of LiteLLM's with all below it, so that the LLM's connection ends.
+
+    Args:
+        stream: from LiteLLM.
+        arrivals: who may be asking it for its next item.
+    """
+    every = list(_with_all_below(stream))  # found while they still hold each other
+    if arrivals:
+        await arrivals.aclose()
+    for one in every:
+        if callable(close := getattr(one, "aclose", None)):
+            await close()
+
+
+def _with_all_below(stream: Any) -> Iterator[Any]:
+    yield stream
+    for one in _streams_below(stream):
+        yield from _with_all_below(one)
 
 
 def _streams_below(stream: Any) -> Iterator[Any]:

@@ -39,7 +39,11 @@ class Gate(Protocol):
         ...
 
     def taking(self, piece: Any, /) -> Steps[list[Any]]:
-        """Read a piece; return those that may leave."""
+        """Take a piece; return those that may leave."""
+        ...
+
+    def catching_up(self) -> Steps[list[Any]]:
+        """Read all that was taken; return the pieces that may leave."""
         ...
 
     def finishing(self) -> Steps[list[Any]]:

@@ -28,8 +28,10 @@ _COMMANDS = {
     "stream": ("guardrail.cli.stream:stream", "Pass an answer from stdin to stdout until its first risky token."),
     "demo": ("guardrail.cli.demo:demo", "Watch a guarded LangChain chain stop streamed answers."),
     "export": ("guardrail.cli.export:export", "Export a checkpoint to ONNX."),
+    "calibrate-kv": ("guardrail.cli.export:calibrate_kv", "Give an exported model an int8 KV cache."),
     "verify": ("guardrail.cli.export:verify", "Compare an exported model with the torch network."),
     "evaluate": ("guardrail.cli.evaluate:evaluate", "Measure a model on labelled files."),
+    "bench": ("guardrail.cli.bench:bench", "Measure speed and memory of a model on this machine."),
     "leaktest": ("guardrail.cli.leaktest:leaktest", "List what your chain, agent or gateway lets out after a stop."),
     "mcp": ("guardrail.cli.mcp:mcp", "Screen what passes between an MCP client and a server."),
 }

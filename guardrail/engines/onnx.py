@@ -23,7 +23,7 @@ from guardrail.engines.packing import RUN_TOKENS, Part, Reading, next_run, pack
 from guardrail.engines.pool import KVPool
 from guardrail.engines.runtime import Runtime
 from guardrail.errors import CheckpointError, ConfigurationError, EngineError
-from guardrail.exported import MODEL_FILE, Manifest
+from guardrail.exported import Manifest
 
 _CPU = ("cpu", 0)
 _MOST_BINDINGS = 64
@@ -132,7 +132,8 @@ class OnnxEngine:
         self._settings = runtime or Runtime()
         if self._settings.device != "cpu":
             raise ConfigurationError("the onnx engine runs on the CPU", hint='load with engine="torch" for a GPU')
-        self._session: Any = _load(Path(folder) / MODEL_FILE, self._settings)
+        kv_precision = self._settings.kv_precision
+        self._session: Any = _load(Path(folder) / manifest.graph_file(kv_precision), self._settings)
         _loaded.add(self._session)
         self._vocab_size = config.vocab_size
         self._pid = os.getpid()
@@ -141,15 +142,15 @@ class OnnxEngine:
         max_context = self._settings.context_of(config.max_context)
         past = [value for value in self._session.get_inputs() if value.name.startswith("past_")]
         shapes = {value.name.removeprefix("past_"): (value.shape[1], value.shape[3]) for value in past}
-        dtype = np.int8 if past[0].type == "tensor(int8)" else np.float32
+        dtype = np.int8 if kv_precision == "int8" else np.float32
         # a row may stand in a batch with rows of many more tokens: the kernel wants room for as many in each
         capacity = max_context + RUN_TOKENS
         self._pool = KVPool(shapes, dtype, n_slots=self._settings.max_sessions, capacity=capacity)
         self._info = ModelInfo(
-            manifest.name, manifest.sha256, "onnx", manifest.precision, max_context,
+            manifest.name, manifest.identity(kv_precision), "onnx", manifest.precision, max_context,
             prompt_labels=config.prompt_labels, response_labels=config.response_labels,
             kv_bytes_per_token=sum(np.dtype(dtype).itemsize * n_heads * size for n_heads, size in shapes.values()),
-            kv_precision="int8" if dtype is np.int8 else "fp32",
+            kv_precision=kv_precision,
         )  # fmt: skip
         risks, categories = len(config.prompt_labels.risks), len(config.prompt_labels.categories)
         self._widths = {"query_risk": risks, "query_category": categories}

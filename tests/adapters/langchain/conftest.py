@@ -18,6 +18,7 @@ from pydantic import Field
 from guardrail import Guard, GuardTokenizer, Policy
 from guardrail.records import MemorySink
 from guardrail.testing import MarkerEngine
+from tests.pacing import dawdle
 
 SECRET = "forbidden"
 """Stands only behind the marker: whoever sees it has seen withheld text."""
@@ -92,7 +93,7 @@ class SyncStreaming(Generating):
 
 
 class Streaming(SyncStreaming):
-    """Streams its script both ways."""
+    """Streams its script both ways; a task reads each chunk before the next one comes, as a thread does."""
 
     async def _astream(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
@@ -102,6 +103,7 @@ class Streaming(SyncStreaming):
             for chunk in self.script:
                 self.n_chunks += 1
                 yield ChatGenerationChunk(message=chunk.model_copy())
+                await dawdle()
             if self.error:
                 raise self.error
         finally:

@@ -10,6 +10,10 @@ from langchain_core.runnables import RunnableLambda
 
 from guardrail.adapters.langchain import GuardedChatModel
 from guardrail.policy import ReleaseMode
+from guardrail.stream import UNREAD_CHARS
+
+LEFT = ("abandoned", "failure")
+"""Reasons of an answer whose reader was cancelled: between two readings, or inside one."""
 
 
 async def read_all(model: Any, way: str, config: Any) -> None:
@@ -23,7 +27,7 @@ async def read_all(model: Any, way: str, config: Any) -> None:
 @pytest.mark.parametrize("kind", ["both", "sync"])
 async def test_a_stop_closes_the_llm(guard: Any, script: Any, samples: Any, kind: str) -> None:
     """The LLM's iterator is closed by the time the last chunk arrives, soon after the marker was written."""
-    inner = script(size=1, kind=samples.kinds[kind])
+    inner = script(samples.answer * 5, size=1, kind=samples.kinds[kind])
     marker = samples.answer.index("☠☠") + 2
     for chunk in GuardedChatModel(inner, guard).stream("How?"):
         if chunk.chunk_position == "last":
@@ -32,7 +36,8 @@ async def test_a_stop_closes_the_llm(guard: Any, script: Any, samples: Any, kind
     async for _ in GuardedChatModel(inner, guard).astream("How?"):
         pass
     assert inner.n_closed == 2
-    assert inner.n_chunks <= 2 * (marker + 8)
+    n_at_hand = UNREAD_CHARS if kind == "sync" else 0  # a thread does not wait until they are read
+    assert inner.n_chunks <= 2 * (marker + 8) + n_at_hand
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
@@ -73,7 +78,7 @@ async def test_cancelling_a_task_closes_the_llm(guard: Any, samples: Any, sink: 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert inner.n_closed == 1
-    assert sink.decisions[-1].reason == "abandoned"
+    assert sink.decisions[-1].reason in LEFT
 
 
 async def test_cancelling_while_a_thread_waits_for_the_llm(guard: Any, samples: Any, script: Any, sink: Any) -> None:
@@ -89,7 +94,7 @@ async def test_cancelling_while_a_thread_waits_for_the_llm(guard: Any, samples: 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert sink.decisions[-1].reason == "abandoned"
+    assert sink.decisions[-1].reason in LEFT
     inner.go_on.set()
     assert await asyncio.to_thread(inner.closed.wait, 30)
     assert inner.n_chunks == 3

@@ -83,5 +83,8 @@ def test_a_chain_gives_out_what_a_stream_of_the_guard_gives_out(
     expected += stream.finish()
     found = way(guard, Pieces(pieces=pieces))
     assert text.startswith(found)
-    assert found == expected
+    if way is astreamed and release is ReleaseMode.OPTIMISTIC:  # lets out what has arrived before it is read
+        assert found.startswith(expected)
+    else:
+        assert found == expected
     assert stream.decision.stopped or found == text
