@@ -26,7 +26,7 @@ SOURCES := guardrail adapters onnx_export tests
 PACKAGING_TESTS := tests/test_packaging.py tests/test_import_weight.py tests/test_exported_members.py tests/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check lint format types wheel wheel-test optimum-test lock clean
+.PHONY: help demo test test-fast campaign check lint format types wheel wheel-test optimum-test lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,6 +39,9 @@ test: $(TEST)/.ready  ## all tests; what CI runs
 
 test-fast: $(TEST)/.ready  ## the tests that take under a minute together
 	$(PYTEST) -n $(JOBS) --dist worksteal -m "not slow and not campaign" $(PYTEST_ARGS)
+
+campaign: $(TEST)/.ready  ## the half-hour soak; SOAK_MINUTES=1 shortens it
+	$(PYTEST) -s -m campaign tests/campaign $(PYTEST_ARGS)
 
 check: lint types test wheel-test  ## everything a change must pass
 

@@ -63,8 +63,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines.pool": set(),
     "engines.packing": {"engines.base"},
     "engines.isolating": {"engines.base"},
-    "engines.scheduler": {"engines.base", "engines.scheduled"},
-    "engines.scheduled": {"engines.base", "engines.isolating", "engines.runtime", "engines.scheduler"},
+    "engines.requests": {"engines.base", "engines.scheduled"},
+    "engines.scheduler": {"engines.requests"},
+    "engines.scheduled": {"engines.base", "engines.isolating", "engines.requests", "engines.runtime"}
+    | {"engines.scheduler"},
     "engines.torch": {"engines.base", "engines.runtime", "verdict", "checkpoint", "checkpoint_config", "network"},
     "tape": {"engines.base"},
     "prefixes": {"tape"},

@@ -7,87 +7,22 @@ stream that is fed faster than the model reads catches up by itself, and sixteen
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from guardrail.engines.base import Engine, Feed, Logits, ModelInfo, Session, check_feeds
 from guardrail.engines.isolating import Answer, answers
+from guardrail.engines.requests import Request, Row, ScheduledSession, ScheduledTicket
 from guardrail.engines.runtime import Runtime
-from guardrail.engines.scheduler import Request, Row, Scheduler, Share
-from guardrail.errors import EngineError, EngineOverloaded, EngineTimeout
+from guardrail.engines.scheduler import Scheduler, Share
+from guardrail.errors import EngineError, EngineOverloaded
+
+GATHERING = 0.05
+"""Share of a call's time that the next one waits for those who were just answered, if there were several. They come
+back within a millisecond; without waiting the first would be read alone, and the others by every second call."""
 
 _log = logging.getLogger("guardrail")
-
-
-class ScheduledSession:
-    """A session of the inner engine. One caller at a time, but any thread may close it.
-
-    Attributes:
-        engine: that opened it.
-        inner: the inner engine's session.
-        request: that reads into it now; None at rest.
-        is_closed: whether it was closed.
-    """
-
-    def __init__(self, engine: "ScheduledEngine", inner: Session) -> None:
-        self.engine = engine
-        self.inner = inner
-        self.request: Request | None = None
-        self.is_closed = False
-
-    @property
-    def length(self) -> int:
-        """Tokens held; while a request reads, those before it."""
-        request = self.request
-        if request is not None:
-            return next(row.start for row in request.rows if row.session is self)
-        return self.inner.length
-
-    def rollback(self, length: int) -> None:
-        """Forget what follows the first `length` tokens."""
-        self._check_at_rest()
-        self.inner.rollback(length)
-
-    def fork(self, length: int) -> "ScheduledSession":
-        """Return a session with the first `length` tokens; see `Session.fork`."""
-        self._check_at_rest()
-        return ScheduledSession(self.engine, self.inner.fork(length))
-
-    def close(self) -> None:
-        """Free the inner session, after the call of the model under way if that uses it."""
-        self.is_closed = True
-        if self.request is not None:
-            self.engine.end(self.request, EngineError("the session was closed"))
-        self.inner.close()
-
-    def _check_at_rest(self) -> None:
-        if self.is_closed or self.request is not None:
-            raise EngineError(f"the session is {'closed' if self.is_closed else 'still being read into'}")
-
-
-class ScheduledTicket:
-    """A request of a `ScheduledEngine`.
-
-    Attributes:
-        future: ends with the logits, or with what went wrong.
-        timeout_s: seconds after which it should be expired; None never.
-    """
-
-    def __init__(self, request: Request, engine: "ScheduledEngine", timeout_s: float | None) -> None:
-        self.future: Future[list[Logits]] = request.future
-        self.timeout_s = timeout_s
-        self._request, self._engine = request, engine
-
-    def withdraw(self) -> None:
-        """Take the work back; see `Ticket.withdraw`."""
-        self._engine.end(self._request, CancelledError())
-
-    def expire(self) -> None:
-        """Fail the work now, whatever the model does; see `Ticket.expire`."""
-        error = EngineTimeout(
-            f"the model did not answer within {self.timeout_s} s", hint="try again, or raise timeout_s"
-        )
-        self._engine.end(self._request, error, at_once=True)
 
 
 class ScheduledEngine:
@@ -111,6 +46,7 @@ class ScheduledEngine:
         self._runtime = runtime or Runtime()
         self._scheduler = Scheduler(self._runtime.step_tokens)
         self._lock = threading.RLock()
+        self._arrived = threading.Condition(self._lock)
         self._pid = os.getpid()
         self._is_closed = False
         self._is_working = False
@@ -168,6 +104,7 @@ class ScheduledEngine:
                 self._scheduler.add(request)
                 for row in request.rows:
                     row.session.request = request
+                self._arrived.notify()
             else:
                 request.answer()
         return ScheduledTicket(request, self, self._runtime.timeout_s)
@@ -242,6 +179,7 @@ class ScheduledEngine:
                 if not self._running:
                     self._is_working = False
                     return
+            started = time.monotonic()
             feeds = [Feed(row.session.inner, row.ids[row.n_read : row.n_read + n]) for row, n in self._running]
             found = answers(self.inner, feeds)
             with self._lock:
@@ -249,6 +187,13 @@ class ScheduledEngine:
                 ended = [row.request for row, answer in zip(rows, found, strict=True) if self._take_in(row, answer)]
             for request in ended:
                 request.answer()
+            if len(ended) > 1:
+                self._gather(len(ended), GATHERING * (time.monotonic() - started))
+
+    def _gather(self, n_answered: int, timeout_s: float) -> None:
+        """Wait until as many wait again as were just answered, but not long."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: len(self._scheduler) >= n_answered or self._is_closed, timeout_s)
 
     def _take_in(self, row: Row, answer: Answer) -> bool:
         """Note what the model gave for a row; return whether its request ends with that."""

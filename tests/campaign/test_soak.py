@@ -72,15 +72,22 @@ def work(soak: Soak, seed: int) -> None:
     rng = random.Random(seed)
     while time.monotonic() < soak.ends_at:
         prompt, answer = pair = rng.choice(soak.pairs)
-        identity = {"conversation_id": f"c{rng.randrange(200)}" if rng.random() < 0.5 else None}
+        name = f"c{rng.randrange(200)}" if rng.random() < 0.5 else None
+        tenant = rng.choice((None, "one", "other"))
         kind = rng.choice(("prompt", "whole", "stream", "left"))
         if kind == "prompt":
-            soak.check(kind, soak.guard.check_prompt(prompt, **identity), soak.expected[pair][0])
+            soak.check(
+                kind, soak.guard.check_prompt(prompt, conversation_id=name, tenant=tenant), soak.expected[pair][0]
+            )
         elif kind == "whole":
-            soak.check(kind, soak.guard.check_response(prompt, answer, **identity), soak.expected[pair][1])
+            soak.check(
+                kind,
+                soak.guard.check_response(prompt, answer, conversation_id=name, tenant=tenant),
+                soak.expected[pair][1],
+            )
         else:
             pieces = cuts(answer, [rng.randint(1, 30) for _ in range(5)])
-            with soak.guard.open_stream(prompt, **identity) as stream:
+            with soak.guard.open_stream(prompt, conversation_id=name, tenant=tenant) as stream:
                 for piece in pieces[: None if kind == "stream" else len(pieces) // 2]:
                     stream.feed(piece)
                 if kind == "stream":
@@ -150,7 +157,7 @@ def watch(soak: Soak) -> list[float]:
 
 
 def assert_all_slots_free(guard: Guard, inner: OnnxEngine) -> None:
-    guard._kept.clear() if guard._kept else None
+    guard.close()
     gc.collect()
     assert inner.n_free == SLOTS
 

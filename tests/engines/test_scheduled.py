@@ -6,14 +6,14 @@ import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from functools import partial
 
 import pytest
 
 from guardrail.driving import adrive, drive
 from guardrail.engines.base import Engine, Feed, Logits
+from guardrail.engines.requests import ScheduledTicket
 from guardrail.engines.runtime import Runtime
-from guardrail.engines.scheduled import ScheduledEngine, ScheduledTicket
+from guardrail.engines.scheduled import ScheduledEngine
 from guardrail.errors import ContextOverflow, EngineError, EngineOverloaded, EngineTimeout, InvalidLogits
 from guardrail.tape import Steps, Tape
 from guardrail.testing import HashEngine
@@ -213,9 +213,11 @@ def test_an_answer_that_does_not_come_in_time_is_an_error(gated: GatedEngine, wa
     def reading() -> Steps[Logits]:
         return (yield [Feed(session, IDS[:5])])[0]
 
-    call = partial(drive, engine) if way == "sync" else lambda steps: asyncio.run(adrive(engine, steps))
+    def call() -> Logits:
+        return drive(engine, reading()) if way == "sync" else asyncio.run(adrive(engine, reading()))
+
     with pytest.raises(EngineTimeout, match=r"0\.05 s"):
-        call(reading())
+        call()
     with pytest.raises(EngineError, match="still being read"):
         session.rollback(0)
     gated.open_up()

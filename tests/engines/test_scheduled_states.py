@@ -24,8 +24,9 @@ from hypothesis.stateful import (
 
 from guardrail.engines.base import Engine, Feed, Logits
 from guardrail.engines.onnx import OnnxEngine
+from guardrail.engines.requests import ScheduledSession, ScheduledTicket
 from guardrail.engines.runtime import Runtime
-from guardrail.engines.scheduled import ScheduledEngine, ScheduledSession, ScheduledTicket
+from guardrail.engines.scheduled import ScheduledEngine
 from guardrail.errors import EngineError, EngineOverloaded
 from guardrail.onnx_export import export_checkpoint
 from guardrail.testing import HashEngine

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardrail.engines.requests import Request, Row
 from guardrail.engines.scheduled import ScheduledEngine
-from guardrail.engines.scheduler import Request, Row, Scheduler
+from guardrail.engines.scheduler import Scheduler
 from guardrail.testing import HashEngine
 
 
