@@ -140,7 +140,10 @@ class OnnxEngine:
         self._lock = threading.Lock()
         self._bindings: dict[tuple[int, int], Any] = {}
         max_context = self._settings.context_of(config.max_context)
-        past = [value for value in self._session.get_inputs() if value.name.startswith("past_")]
+        inputs = self._session.get_inputs()
+        if not {"spread", "packed"} <= {value.name for value in inputs}:
+            raise CheckpointError("the graph is of an older version", hint="export the checkpoint again")
+        past = [value for value in inputs if value.name.startswith("past_")]
         shapes = {value.name.removeprefix("past_"): (value.shape[1], value.shape[3]) for value in past}
         dtype = np.int8 if kv_precision == "int8" else np.float32
         # a row may stand in a batch with rows of many more tokens: the kernel wants room for as many in each

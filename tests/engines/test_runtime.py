@@ -1,15 +1,21 @@
 """Settings of engines: what cannot be had is an error that says so, never a silent something else."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from guardrail import Guard
+from guardrail.checkpoint import CONFIG_FILE, read_json
+from guardrail.checkpoint_config import GuardConfig
 from guardrail.engines.base import Feed
+from guardrail.engines.onnx import OnnxEngine
 from guardrail.engines.runtime import Runtime
 from guardrail.engines.torch import TorchEngine
-from guardrail.errors import ConfigurationError, ContextOverflow, EngineOverloaded
+from guardrail.errors import CheckpointError, ConfigurationError, ContextOverflow, EngineOverloaded
+from guardrail.exported import read_manifest
 from guardrail.onnx_export import export_checkpoint
 from tests.conftest import open_onnx
 from tests.engines.test_contract import IDS, read
@@ -110,3 +116,19 @@ def test_torch_in_bf16_agrees_with_fp32(tiny_checkpoint: Path) -> None:
     left, right = read(exact, IDS[:300], [300]), read(rounded, IDS[:300], [17])
     for name in ("query_risk", "query_category", "response_risk", "response_category"):
         assert np.mean(getattr(left, name).argmax(-1) == getattr(right, name).argmax(-1)) >= 0.9
+
+
+def test_a_graph_of_an_older_version_is_refused(exported: Path, tmp_path: Path) -> None:
+    """It has no packed tokens: the error says to export again, before anything is read."""
+    folder = tmp_path / "old"
+    shutil.copytree(exported, folder)
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    for value in model.graph.input:
+        value.name = value.name.replace("packed", "positions")
+    for node in model.graph.node:
+        node.input[:] = [name.replace("packed", "positions") for name in node.input]
+        node.output[:] = [name.replace("packed", "positions") for name in node.output]
+    onnx.save(model, folder / "model.onnx")
+    config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
+    with pytest.raises(CheckpointError, match="export the checkpoint again"):
+        OnnxEngine(folder, read_manifest(exported), config)
