@@ -112,7 +112,13 @@ def print_head(what: str, reference: str, rows: Sequence[Row]) -> None:
     """Print the head of a table."""
     n_tokens = sum(len(row.ids) for row in rows)
     print(f"\nSame verdicts as {reference}, {len(rows)} rows, {n_tokens} positions\n")
-    columns = [what, *(name.replace("_", " ") for name in OUTPUTS), "where read, least head", "largest difference", "mean"]
+    columns = [
+        what,
+        *(name.replace("_", " ") for name in OUTPUTS),
+        "where read, least head",
+        "largest difference",
+        "mean",
+    ]
     print("|", " | ".join(columns), "|")
     print("|---" * len(columns) + "|", flush=True)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, TypeVar
 
@@ -38,16 +38,24 @@ class Ahead(Generic[T]):
     time limit, a span, a context variable) is bound to one task. Context variables are those of the caller.
     """
 
-    def __init__(self, source: AsyncIterator[T]) -> None:
+    def __init__(self, source: AsyncIterator[T], *, may_ask_on: Callable[[T], bool] = lambda _: True) -> None:
+        """Read a stream.
+
+        Args:
+            source: the stream.
+            may_ask_on: whether the stream may be asked for the next item while this one is still worked on.
+        """
         self._source = source
+        self._may_ask_on = may_ask_on
         self._held: list[T] = []
         self._is_there = asyncio.Event()
-        self._is_wanted = asyncio.Event()
+        self._is_asked = asyncio.Event()
         self._is_left = False
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._ask())
+        self._is_asked.set()
+        self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(lambda _: self._is_there.set())
         return self
 
@@ -55,26 +63,28 @@ class Ahead(Generic[T]):
         return self
 
     async def __anext__(self) -> Arrival[T]:
-        if not self._held and not self._task.done():
+        if not (self._held or self._task.done()):
+            self._is_asked.set()
             await self._is_there.wait()
+        if self._is_left:
+            raise StopAsyncIteration
         if not self._held:
-            if not self._is_left:
-                self._task.result()  # raises what the stream has raised
+            self._task.result()  # raises what the stream has raised
             raise StopAsyncIteration
         item = self._held.pop()
         self._is_there.clear()
-        self._is_wanted.set()
-        for _ in range(TURNS):
-            if self._held or self._task.done():
-                break
-            await asyncio.sleep(0)
+        if self._may_ask_on(item):
+            self._is_asked.set()
+            await self._let_arrive()
         return Arrival(item, bool(self._held))
 
     async def aclose(self) -> None:
-        """Stop asking, and close the stream."""
+        """Ask no more, and close the stream."""
         was_over, self._is_left = self._task.done(), True
-        self._held.clear()
-        self._task.cancel()
+        if self._is_asked.is_set():
+            self._task.cancel()
+        else:
+            self._is_asked.set()
         (error,) = await asyncio.gather(self._task, return_exceptions=True)
         await self._close()  # a task that is cancelled before it has begun never gets there
         if isinstance(error, Exception) and not was_over:
@@ -85,16 +95,24 @@ class Ahead(Generic[T]):
     ) -> None:
         await self.aclose()
 
-    async def _ask(self) -> None:
+    async def _let_arrive(self) -> None:
+        for _ in range(TURNS):
+            if self._held or self._task.done():
+                return
+            await asyncio.sleep(0)
+
+    async def _run(self) -> None:
         try:
             async for item in self._source:
-                if self._is_left:  # it did not end when it was cancelled
-                    break
                 self._held.append(item)
-                self._is_wanted.clear()
+                self._is_asked.clear()
                 self._is_there.set()
-                await self._is_wanted.wait()
+                if not self._is_left:  # else it gave an item when it was cancelled
+                    await self._is_asked.wait()
+                if self._is_left:
+                    break
         finally:
+            self._task.uncancel()  # some clients close nothing in a task that is being cancelled
             await self._close()
 
     async def _close(self) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from guardrail.engines.base import Engine, Feed, Logits, Submitting, engine_edge
 from guardrail.errors import EngineError
-from guardrail.tape import Steps, T
+from guardrail.tape import Steps, T, Work
 
 
 def drive(engine: Engine, steps: Steps[T]) -> T:
@@ -49,9 +49,9 @@ async def adrive(engine: Engine, steps: Steps[T]) -> T:
         steps.close()
 
 
-async def _astep(engine: Engine, feeds: list[Feed]) -> list[Logits]:
+async def _astep(engine: Engine, feeds: list[Feed] | Work) -> list[Logits]:
     """As `_step`: through the engine's own queue if it has one, else in a worker thread."""
-    if not isinstance(engine, Submitting):
+    if isinstance(feeds, Work) or not isinstance(engine, Submitting):
         # a future of the executor, not a task: closing the loop cancels tasks while their thread still runs
         return await _outlasting(asyncio.get_running_loop().run_in_executor(None, _step, engine, feeds))
     with engine_edge():
@@ -96,8 +96,11 @@ def _tell(answer: asyncio.Future[list[Logits]], done: Future[list[Logits]]) -> N
         answer.get_loop().call_soon_threadsafe(hand_over)
 
 
-def _step(engine: Engine, feeds: list[Feed]) -> list[Logits]:
+def _step(engine: Engine, feeds: list[Feed] | Work) -> list[Logits]:
     with engine_edge():
+        if isinstance(feeds, Work):
+            feeds.run()
+            return []
         return _checked(engine.step(feeds), feeds)
 
 

@@ -104,7 +104,8 @@ class Manifest(BaseModel):
     def _calibration(self) -> KVCalibration:
         if self.kv_int8 is None:
             raise ConfigurationError(
-                "the exported folder has no scales for an int8 KV cache", hint="run guardrail calibrate-kv on the folder"
+                "the exported folder has no scales for an int8 KV cache",
+                hint="run guardrail calibrate-kv on the folder",
             )
         return self.kv_int8
 

@@ -52,7 +52,7 @@ def read_prompt(
     fitted = fit_prompt(tokenizer, messages, info.max_context)
     reading.n_dropped_turns = max(reading.n_dropped_turns, fitted.n_dropped_turns)
     for ids in fitted.windows:
-        tape = tapes.open(ids)
+        tape = yield from tapes.open(ids)
         try:
             logits = yield from tape.feed(ids[tape.length :])
         except BaseException:
@@ -271,7 +271,7 @@ class AnswerReader:
 
     def _start(self, ids: list[int]) -> Steps[None]:
         """Read ids into a tape; what it holds of them already is not read again."""
-        self._tape = self._tapes.open(ids)
+        self._tape = yield from self._tapes.open(ids)
         yield from self._feed(ids[self._tape.length :])
 
     def _feed(self, ids: list[int]) -> Steps[Logits]:

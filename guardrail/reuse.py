@@ -9,11 +9,12 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from guardrail.engines.base import Engine
 from guardrail.errors import EngineError, EngineOverloaded
 from guardrail.prefixes import Kept, Match, Owner, Prefixes
-from guardrail.tape import Tape
+from guardrail.tape import Steps, Tape, Work
 
 KEPT_BYTES = 2**30
 """KV caches that a guard keeps for reuse, in bytes; the longest unused go first. Our choice: 4,600 tokens of the
@@ -26,6 +27,21 @@ nobody needs."""
 
 _MOST_TAPES = 256
 """Tapes kept at most, however small they are. Our choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Find:
+    """The tape to begin with.
+
+    Attributes:
+        kept: the tape.
+        n_used: tokens of it to go on from.
+        is_own: whether it is taken over by its conversation; else it is copied.
+    """
+
+    kept: Kept
+    n_used: int
+    is_own: bool
 
 
 class KeptTapes:
@@ -64,24 +80,27 @@ class KeptTapes:
         tape of the tenant that begins most like `ids` is copied, and stays.
         """
         with self._changed:
-            while True:
-                own, best = self._prefixes.of_conversation(owner, ids), self._prefixes.of_tenant(owner, ids)
-                takes_over = own is not None and best is not None and _is_continued(own, best)
-                found = own if takes_over else best
-                if self._is_closed or found is None or not (takes_over or _is_worth_a_copy(found)):
-                    return None
-                if not found.kept.is_copied:
-                    break
+            while (found := self._find(owner, ids)) and found.kept.is_copied:
                 self._changed.wait()
-            if takes_over:
+            if found is None:
+                return None
+            if found.is_own:
                 self._take_out(found.kept)
             else:
                 found.kept.is_copied = True
-        n_used = min(found.n_common, len(ids) - 1)
-        return _cut(found.kept.tape, n_used) if takes_over else self._copy(found.kept, n_used)
+        return _cut(found.kept.tape, found.n_used) if found.is_own else self._copy(found.kept, found.n_used)
+
+    def takes_time(self, owner: Owner, ids: list[int]) -> bool:
+        """Whether `take` would copy now, or wait for another copy."""
+        with self._changed:
+            found = self._find(owner, ids)
+            return found is not None and (found.kept.is_copied or not found.is_own)
 
     def keep(self, owner: Owner, tape: Tape) -> None:
-        """Keep a tape that nobody uses any more, as far as there is room; it replaces those that it contains."""
+        """Keep a tape that nobody uses any more, as far as there is room.
+
+        It replaces those that it contains, but for other conversations': they go on with them, maybe all at once.
+        """
         if _cut(tape, self._max_tokens) is None:
             return
         if not tape.length or not (tape.can_fork or owner.conversation_id is not None):
@@ -120,6 +139,16 @@ class KeptTapes:
                 self._forget(one)
         self._free(dropped)
 
+    def _find(self, owner: Owner, ids: list[int]) -> _Find | None:
+        if self._is_closed:
+            return None
+        own, best = self._prefixes.of_conversation(owner, ids), self._prefixes.of_tenant(owner, ids)
+        if own and best and _is_continued(own, best):
+            return _Find(own.kept, min(own.n_common, len(ids) - 1), is_own=True)
+        if best and best.n_common >= COPY_FROM and best.kept.tape.can_fork:
+            return _Find(best.kept, min(best.n_common, len(ids) - 1), is_own=False)
+        return None
+
     def _copy(self, kept: Kept, length: int) -> Tape | None:
         """Return a copy of a tape's beginning; if the engine has no room for both, the tape itself."""
         try:
@@ -157,8 +186,10 @@ class KeptTapes:
 
     def _add(self, kept: Kept) -> list[Kept]:
         """Take a tape in; return those that go for it, maybe itself. What is being copied stays."""
-        contained = [one for one in self._prefixes.contained(kept.owner, kept.tape.ids) if not one.is_copied]
-        dropped = [one for one in contained if kept.tape.can_fork or one.owner == kept.owner]
+        contained = self._prefixes.contained(kept.owner, kept.tape.ids)
+        dropped = [
+            one for one in contained if one.owner in (kept.owner, Owner(kept.owner.tenant)) and not one.is_copied
+        ]
         for one in dropped:
             self._forget(one)
         self._kept[kept] = None
@@ -201,10 +232,6 @@ def _is_continued(own: Match, best: Match) -> bool:
     return 0 < own.n_common >= own.kept.tape.length - own.n_common and best.n_common < own.n_common + COPY_FROM
 
 
-def _is_worth_a_copy(match: Match) -> bool:
-    return match.n_common >= COPY_FROM and match.kept.tape.can_fork
-
-
 def _cut(tape: Tape, length: int) -> Tape | None:
     """Roll a tape back; if the engine fails at that, free it and return None."""
     try:
@@ -234,12 +261,24 @@ class Tapes:
         self._kept = kept
         self._owner = owner or Owner()
 
-    def open(self, ids: list[int]) -> Tape:
+    def open(self, ids: list[int]) -> Steps[Tape]:
         """Return a tape that holds the beginning of `ids`, or nothing, and never all of them.
 
         Raises:
             EngineError: the engine failed.
         """
+        if self._kept is None or not self._kept.takes_time(self._owner, ids):
+            return self._opened(ids)
+        opened: list[Tape] = []
+        try:
+            yield Work(lambda: opened.append(self._opened(ids)))
+        except BaseException:  # interrupted: nobody will read on
+            for tape in opened:
+                self.put_back(tape)
+            raise
+        return opened[0]
+
+    def _opened(self, ids: list[int]) -> Tape:
         if self._kept is None:
             return Tape(self.engine)
         tape = self._kept.take(self._owner, ids)

@@ -1,7 +1,8 @@
 """What an engine has read: a session with its token ids."""
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from guardrail.engines.base import Engine, Feed, Logits, Session, check_logits, engine_edge
@@ -9,8 +10,21 @@ from guardrail.engines.base import Engine, Feed, Logits, Session, check_logits, 
 _log = logging.getLogger("guardrail")
 
 T = TypeVar("T")
-Steps = Generator[list[Feed], list[Logits], T]
-"""A computation that yields batches for the engine and returns a T."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Slow work that is no step of the model, such as copying a KV cache; an event loop leaves it to a thread.
+
+    Attributes:
+        run: does it.
+    """
+
+    run: Callable[[], None]
+
+
+Steps = Generator[list[Feed] | Work, list[Logits], T]
+"""A computation that yields batches for the engine, or other work, and returns a T. Work is answered with no logits."""
 
 
 class Tape:

@@ -95,9 +95,7 @@ def read_together(engine: Engine, rows: Sequence[Row], sizes: Sequence[int]) -> 
     try:
         while unread := [i for i, row in enumerate(rows) if sessions[i].length < len(row.ids)]:
             starts = [sessions[i].length for i in unread]
-            batch = [
-                Feed(sessions[i], rows[i].ids[at : at + sizes[i]]) for i, at in zip(unread, starts, strict=True)
-            ]
+            batch = [Feed(sessions[i], rows[i].ids[at : at + sizes[i]]) for i, at in zip(unread, starts, strict=True)]
             for i, logits in zip(unread, engine.step(batch), strict=True):
                 pieces[i].append(logits)
     finally:

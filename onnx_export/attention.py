@@ -4,6 +4,8 @@ The head size of the cache is `cache_head_dim`: onnxruntime's rotation wants mul
 with zeros, which changes no result.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,13 +52,14 @@ def add_attention(parts: Parts, config: GuardConfig, i: int, x: str) -> str:
         "query_seqlens",
     ]
     outputs = [f"{at}_heads", f"present_key_{i}", f"present_value_{i}"]
-    parts.nodes.append(
-        helper.make_node(
-            "GroupQueryAttention", inputs, outputs, domain=MICROSOFT,
-            num_heads=config.n_heads, kv_num_heads=config.n_kv_heads, scale=config.head_dim**-0.5,
-            do_rotary=1, rotary_interleaved=0,
-        )  # fmt: skip
-    )
+    attention: dict[str, Any] = {
+        "num_heads": config.n_heads,
+        "kv_num_heads": config.n_kv_heads,
+        "scale": config.head_dim**-0.5,
+    }
+    attention |= {"do_rotary": 1, "rotary_interleaved": 0}
+    node = helper.make_node("GroupQueryAttention", inputs, outputs, domain=MICROSOFT, **attention)
+    parts.nodes.append(node)
     shape = parts.constant(f"{at}_flat_shape", np.array([-1, config.n_heads * cache_head_dim(config)], np.int64))
     flat = parts.node("Reshape", [f"{at}_heads", shape], f"{at}_flat")
     output = parts.read(f"{prefix}.o_proj.weight")

@@ -2,8 +2,8 @@
 
 The scale of a value's channel follows the largest that was met there. A key's channel is turned into its partner and
 back as positions go on, so both follow the longest pair that was met: texts of any length then say what far positions
-will hold. (Embedded model, texts that were not calibrated on: mean logit difference 0.0047, against 0.0084 with each
-key's channel by itself.)
+will hold. (Embedded model, fp32 weights, texts that were not calibrated on, no headroom: mean logit difference 0.0047,
+against 0.0084 with each key's channel by itself.)
 """
 
 import hashlib

@@ -2,8 +2,9 @@
 
 8 bits: every weight is off by at most half its scale, and scales are as small as they can be: the largest weight of a
 block or row is 127 of them. 4 bits: of several scales, each block takes the one with the least squared error, fitted to
-the whole numbers that it gives. Zero points are not used: searched in the same way they leave 3 % less error, and agree
-no better (trained and random weights, blocks of 32 to 128).
+the whole numbers that it gives. (Embedded model, blocks of 32: a product's outputs are off by 2.8 %; 3.3 % when the
+largest weight is always stored as 7, 3.0 % when as -8. Zero points, searched in the same way, would give 2.7 % and take
+half a byte more a block.)
 """
 
 import numpy as np
@@ -42,7 +43,7 @@ def quantise_blocks(weight: FloatArray, bits: int, block_size: int) -> tuple[NDA
     blocks = padded.reshape(n_outputs, n_blocks, block_size)
     quantised, scales = _quantise(blocks) if bits == 8 else _quantise4(blocks)
     stored = (quantised + ZERO[bits]).astype(np.uint8)
-    return (stored if bits == 8 else stored[..., ::2] | stored[..., 1::2] << 4), scales
+    return (stored if bits == 8 else stored[..., ::2] | np.left_shift(stored[..., 1::2], 4)), scales
 
 
 def quantise_rows(table: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:

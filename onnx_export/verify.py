@@ -20,7 +20,6 @@ from guardrail.engines.torch import TorchEngine
 from guardrail.errors import CheckpointError, ConfigurationError
 from guardrail.exported import Manifest, read_manifest
 from guardrail.onnx_export.agreement import (
-    OUTPUTS,
     TIE,
     HeadComparison,
     compare_heads,
@@ -31,15 +30,14 @@ from guardrail.onnx_export.agreement import (
     roll_back,
 )
 from guardrail.onnx_export.calibrate import calibrate_kv
-from guardrail.onnx_export.export import TOKENIZER_FILE, Progress, export_checkpoint
+from guardrail.onnx_export.export import TOKENIZER_FILE, export_checkpoint
+from guardrail.onnx_export.graph import Progress
 from guardrail.onnx_export.verify_rows import Row, fixed_rows
-
-__all__ = ["OUTPUTS", "Check", "HeadComparison", "Report", "compare", "format_report", "verify_checkpoint"]
 
 FP32_TOLERANCE = TIE
 """Largest logit difference of an fp32 export, and the margin up to which two labels are tied (`decisions.md` 2)."""
 
-AGREEMENT = {"fp32": 1.0, "int8": 0.9, "int4": 0.5}
+AGREEMENT = {"fp32": 1.0, "int8": 0.9, "int4": 0.4}
 """Least share of equal verdicts by precision, over all positions, for each head. Ours: random weights, whose labels are
 nearly tied, reach 0.97 in int8 TODO."""
 
@@ -169,7 +167,9 @@ def compare(reference: Engine, exported: Engine, rows: list[Row]) -> Report:
     together = read_together(exported, few, BATCH_SIZES)
     checks = [
         Check(f"same verdict as {against}, least head", agreement, least, is_share=True),
-        Check(f"chunks of {CHUNK} against the whole", largest_difference(right, read_rows(exported, rows, CHUNK)), limit),
+        Check(
+            f"chunks of {CHUNK} against the whole", largest_difference(right, read_rows(exported, rows, CHUNK)), limit
+        ),
         Check("rolled back against fresh", largest_difference(halves, roll_back(exported, few)), limit),
         Check("in ragged batches against alone", largest_difference(right[: len(few)], together), limit),
     ]

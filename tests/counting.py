@@ -85,7 +85,7 @@ class CountingEngine:
         self.longest = 0
         self.opened: list[CountedSession] = []
         self.clashes: list[CountedSession] = []
-        self.before_fork: Callable[[], None] = lambda: None
+        self.before_fork: Callable[[], object] = lambda: None
         self._max_sessions = max_sessions
         self._bytes_per_token = kv_bytes_per_token
         self._lock = threading.Lock()

@@ -98,6 +98,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adapters.langchain.spy": FACADE | {"leaktest"},
     "adapters.langchain.spy_calls": FACADE | {"leaktest"},
     "onnx_export": {"onnx_export", "checkpoint", "checkpoint_config", "exported", "verdict"} | TEXT,
+    "onnx_export.agreement": {"onnx_export", "engines"},
+    "onnx_export.calibrate": {"onnx_export", "checkpoint", "checkpoint_config", "exported", "engines"} | TEXT,
     "onnx_export.verify": {
         "onnx_export",
         "checkpoint",

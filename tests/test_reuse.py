@@ -29,7 +29,7 @@ def counting(tokenizer: GuardTokenizer) -> CountingEngine:
 
 def agent_step(guard: Guard, history: list[Message], number: int, conversation_id: str | None = "c") -> None:
     """One step of an agent: tool result in, answer with a call out; every part of it judged."""
-    owner = {"conversation_id": conversation_id}
+    owner: Any = {"conversation_id": conversation_id}
     result = Message(Role.TOOL, f"result number {number}: the weather is fine today, and will be tomorrow")
     guard.check_tool_result(history, result.content, tool="weather", **owner)
     history.append(result)
@@ -126,7 +126,7 @@ def test_what_one_tenant_had_read_another_reads_itself(
     """In every kind of check, with the same words; a tenant reads its own words once."""
     guard = Guard(counting, tokenizer)
     costs = [counting.count(lambda t=t: CHECKS[name](guard, t)) for t in ("x", "y", None, "x", "y", None)]  # type: ignore[misc]  # loop
-    assert costs[0] == costs[1] == costs[2] > 10 * max(costs[3:])
+    assert costs[0] == costs[1] == costs[2] > 8 * max(costs[3:])
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -212,7 +212,7 @@ def test_guards_of_other_policies_share_what_was_read(counting: CountingEngine, 
     """A policy decides about verdicts; what the model has read does not depend on it."""
     guard = Guard(counting, tokenizer)
     guard.check_prompt(HISTORY)
-    assert counting.count(lambda: guard.with_policy("strict").check_prompt(HISTORY)) == 1
+    assert counting.count(lambda: guard.with_policy("loose").check_prompt(HISTORY)) == 1
 
 
 @dataclass
@@ -258,6 +258,7 @@ moves = st.tuples(
 
 
 @settings(max_examples=25)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fake", "torch", "onnx-fp32", "onnx-int8", "scheduled-onnx-fp32"])
 @given(moves=st.lists(moves, min_size=2, max_size=12), sizes=chunk_sizes, n_kept=st.sampled_from([150, 10**6]))
 def test_reuse_changes_no_verdict(
@@ -269,7 +270,8 @@ def test_reuse_changes_no_verdict(
     engine, tokenizer = CountingEngine(engines[name], kv_bytes_per_token=1), default_tokenizer()
     guard, alone = Guard(engine, tokenizer, kept_bytes=n_kept), Guard(engines[name], tokenizer, kept_bytes=0)
     slack = 0.1 if "int8" in name else 1e-3
-    chats = [Chat(*owner, [SYSTEM, ASKED]) for owner in ((None, "a"), (None, "b"), ("x", "a"), ("x", None))]
+    owners = (None, "a"), (None, "b"), ("x", "a"), ("x", None)
+    chats = [Chat(tenant, talk, [SYSTEM, ASKED]) for tenant, talk in owners]
     for number, move, text in moves:
         chat = chats[number]
         found, expected = (chat.judged(one, move, text, sizes) for one in (guard, alone))

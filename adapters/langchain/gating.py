@@ -54,13 +54,13 @@ def gate_chunks(exchange: Exchange, chunks: Chunks, ask_again: Callable[[Message
 async def agate_chunks(
     exchange: Exchange, chunks: AsyncChunks, ask_again: Callable[[Messages], AsyncChunks] | None = None
 ) -> AsyncGenerator[ChatGenerationChunk, None]:
-    """As `gate_chunks`, without blocking the event loop; all that came while the guard read is then read in one call."""
+    """As `gate_chunks`, without blocking the event loop; all that came while the guard was reading is read at once."""
     with Answer(exchange) as answer:
         while True:
             async with Ahead(chunks) as arrivals:
                 await arun(answer.opening())
-                async for chunk, more in arrivals:
-                    await arun(answer.taking(chunk, more=more))
+                async for arrival in arrivals:
+                    await arun(answer.taking(arrival.item, more=arrival.more))
                     if ready := answer.emit():
                         yield ready
                     if answer.is_stopped:

@@ -100,7 +100,7 @@ class Answer(Generic[Made]):
     def reading(
         self, text: str, render: Render[Made], *, thinking: bool = False, whole: bool = False
     ) -> Steps[list[Made]]:
-        """Take text with what carries it, and return what may leave; `whole` carriers cannot show a part of their text."""
+        """Take text with what carries it, for `catching_up`; `whole` carriers cannot show a part of their text."""
         self._line.append(_Waiting(render, text, leaves_whole=whole))
         if not text:
             return self._leave("")

@@ -38,7 +38,7 @@ class EventGate(ABC):
         """Never called."""
         return []
 
-    def counting(self, usage: Any) -> None:
+    def counting(self, usage: Any) -> None:  # noqa: B027  # not for subclasses to fill in
         """Say nothing: the last event of an answer that was cut holds its usage."""
 
     def close(self) -> None:

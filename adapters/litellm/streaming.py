@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any
 
 from litellm import CustomStreamWrapper
+from litellm.types.utils import ModelResponseStream, TextCompletionResponse
 
 from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange
@@ -95,7 +96,7 @@ class GatedStream:
     async def _read(self) -> AsyncGenerator[Unpacked | None]:
         """Yield what the gate takes, and None wherever nothing more has arrived."""
         unpacker = Unpacker()
-        async with Ahead(self._source) as self._arrivals:
+        async with Ahead(self._source, may_ask_on=_goes_on) as self._arrivals:
             async for item, more in self._arrivals:
                 for unpacked in chain(unpacker.take(item), [] if more else [None]):
                     yield unpacked
@@ -138,6 +139,14 @@ class GatedStream:
             return False
         self._source = await self._ask_again(self.gate.repairing())
         return True
+
+
+def _goes_on(item: Any) -> bool:
+    """Whether an item is not the last one: LiteLLM logs the raw answer as soon as it is asked for more behind the last,
+    so that one is read before. Only chunks say whether more follows.
+    """
+    is_chunk = isinstance(item, ModelResponseStream | TextCompletionResponse)
+    return is_chunk and bool(item.choices) and not any(choice.finish_reason for choice in item.choices)
 
 
 async def close_stream(stream: Any, arrivals: Ahead[Any] | None = None) -> None:

@@ -1,7 +1,8 @@
 """An answer on its way through the gate, streamed or whole."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from agents import ModelResponse
@@ -13,6 +14,7 @@ from guardrail.adapters.openai_agents.exchange import Exchange
 from guardrail.adapters.openai_agents.passage import Passage
 from guardrail.adapters.openai_agents.records import trace
 from guardrail.adapters.openai_agents.texts import DELTAS, Reading, item_texts, may_show
+from guardrail.ahead import Ahead
 from guardrail.decision import Decision
 from guardrail.stream import Stream
 
@@ -67,21 +69,23 @@ class StreamedAnswer:
         self._held: dict[int, list[Any]] = {}
         self._completed: ResponseCompletedEvent | None = None
 
-    async def gated(self, events: AsyncIterator[TResponseStreamEvent]) -> AsyncIterator[TResponseStreamEvent]:
-        """Yield what is released; at last the decision's consequences.
+    async def gated(self, events: AsyncIterator[TResponseStreamEvent]) -> AsyncGenerator[TResponseStreamEvent]:
+        """Yield what is released; at last, when the LLM's stream is closed, the decision's consequences.
 
         Raises:
             ContentStopped: the answer was stopped, and the policy raises; what was released has been yielded before.
         """
         failed: TResponseStreamEvent | None = None
-        async for event in events:
-            if event.type in _FAILED:
-                failed = event
-                break
-            for ready in await self._take(event):
-                yield ready
-            if self._completed or self._gate.is_stopped:
-                break
+        async with Ahead(events) as arrivals:
+            async for event, more in arrivals:
+                if event.type in _FAILED:
+                    failed = event
+                    break
+                taken = await self._take(event)
+                for ready in taken if more else chain(taken, self._shown(await self._passage.catch_up())):
+                    yield ready
+                if self._completed or self._gate.is_stopped:
+                    break
         for ready in self._shown(await self._passage.end()):
             yield ready
         if failed and not self._gate.is_stopped:

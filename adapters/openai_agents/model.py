@@ -2,7 +2,7 @@
 """A model around a model: it checks the prompt, and gates the answer before anything else can see it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 
 from agents import Handoff, Model, ModelResponse, ModelSettings, ModelTracing, Tool, TResponseInputItem, Usage
 from agents.agent_output import AgentOutputSchemaBase
@@ -93,8 +93,8 @@ class GuardedModel(Model):
                 system_instructions, input, model_settings, tools, output_schema, handoffs, _without_text(tracing),
                 previous_response_id=previous_response_id, conversation_id=conversation_id, prompt=prompt,
             )  # fmt: skip
-            async with closed_at_end(events):
-                async for event in StreamedAnswer(exchange, gate).gated(events):
+            async with aclosing(StreamedAnswer(exchange, gate).gated(events)) as gated:
+                async for event in gated:
                     yield event
 
     async def close(self) -> None:
@@ -116,16 +116,6 @@ class GuardedModel(Model):
     ) -> Exchange:
         history = read_history(instructions, items)
         return Exchange.of(self.turns, history, tools, conversation_id, settings.max_tokens)
-
-
-@asynccontextmanager
-async def closed_at_end(events: object) -> AsyncIterator[None]:
-    """Close an iterator when the block ends, if it can be closed: that ends the LLM's request."""
-    try:
-        yield
-    finally:
-        if aclose := getattr(events, "aclose", None):
-            await aclose()
 
 
 def _without_text(tracing: ModelTracing) -> ModelTracing:

@@ -21,17 +21,21 @@ class Passage(Generic[Carrier]):
         self._is_answering = False
 
     async def take(self, carrier: Carrier, texts: Iterable[tuple[str, bool]]) -> list[tuple[Carrier, str, bool]]:
-        """Take a carrier with its texts, each with whether it is reasoning; return what may leave now."""
+        """Take a carrier with texts, each with whether it is reasoning, for `catch_up`; return what may leave now."""
         fed, released = "", ""
         for text, thinking in texts:
             # The guard's format has one think block, in front: later reasoning is read as answer.
             self._is_answering |= not thinking
             fed += text
-            released += await self._gate.afeed(text, thinking=not self._is_answering)
+            released += await self._gate.afeed(text, thinking=not self._is_answering, more=True)
             if self._gate.is_stopped:
                 break
         self._queue.append((carrier, fed))
         return self._release(released)
+
+    async def catch_up(self) -> list[tuple[Carrier, str, bool]]:
+        """Read all that was taken; return what may leave now."""
+        return self._release(await self._gate.afeed(""))
 
     async def end(self) -> list[tuple[Carrier, str, bool]]:
         """End the answer; return the rest of what may leave."""

@@ -101,7 +101,11 @@ class GuardedModel(WrapperModel):
             return
         with await exchange.aopen_stream() as gate:
             async with ask([]) as inner:
-                yield GuardedStream(ask, inner, exchange, gate, parameters)
+                stream = GuardedStream(ask, inner, exchange, gate, parameters)
+                try:
+                    yield stream
+                finally:
+                    await stream.leave()
 
     def _refusal(self, exchange: Exchange, decision: Decision) -> ModelResponse:
         text = exchange.closing_text(decision)

@@ -1,8 +1,8 @@
 """A streamed answer that shows only what the gate has released."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
@@ -27,6 +27,7 @@ from pydantic_ai.models import ModelRequestParameters, StreamedResponse
 from pydantic_ai.usage import RequestUsage
 
 from guardrail.adapters.pydantic_ai.exchange import Exchange, with_record
+from guardrail.ahead import Ahead
 from guardrail.decision import Decision
 from guardrail.repair import Attempt, next_attempt
 from guardrail.stream import Stream
@@ -83,6 +84,7 @@ class GuardedStream(StreamedResponse):
         self._inner = inner
         self._exchange = exchange
         self._gate = gate
+        self._arrivals: Ahead[ModelResponseStreamEvent] | None = None
         self._attempt: Attempt | None = None
         self._spent = RequestUsage()
         self._is_answering = False
@@ -94,8 +96,9 @@ class GuardedStream(StreamedResponse):
         self.stop_message: TextPart | None = None
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:
-        async for event in self._gated():
-            yield event
+        async with aclosing(self._gated()) as events:
+            async for event in events:
+                yield event
         policy = self._exchange.guard.policy
         while attempt := next_attempt(policy, self._gate.decision, self._attempt, self._said):
             again = self._exchange.asking_again(attempt, self._gate.decision.category)
@@ -103,23 +106,30 @@ class GuardedStream(StreamedResponse):
             self._spent += self._inner.usage
             async with self._ask(again) as self._inner:
                 with await self._exchange.aopen_stream(attempt) as self._gate:
-                    async for event in self._gated():
-                        yield event
+                    async with aclosing(self._gated()) as events:
+                        async for event in events:
+                            yield event
         async for event in self._ending(self._gate.decision):
             yield event
 
-    async def _gated(self) -> AsyncIterator[ModelResponseStreamEvent]:
+    async def leave(self) -> None:
+        """Ask the LLM for no more: nobody reads on."""
+        if self._arrivals:
+            await self._arrivals.aclose()
+
+    async def _gated(self) -> AsyncGenerator[ModelResponseStreamEvent]:
         """Pass one attempt at the answer through the gate; a stop ends the LLM's stream."""
         self._keys.clear()
-        async for event in self._inner:
-            if piece := self._take(event):
-                released = await self._gate.afeed(piece.text, thinking=piece.thinking) if piece.text else ""
-                for ready in self._release(released):
+        async with Ahead(aiter(self._inner)) as self._arrivals:
+            async for event, more in self._arrivals:
+                piece = self._take(event)
+                released = await self._gate.afeed(piece.text, thinking=piece.thinking, more=True) if piece else ""
+                for ready in self._release(released if more else released + await self._gate.afeed("")):
                     yield ready
-            if self._gate.is_stopped:
-                with suppress(NotImplementedError):  # a model that cannot cancel is closed when its context is left
-                    await self._inner.cancel()
-                break
+                if self._gate.is_stopped:
+                    with suppress(NotImplementedError):  # a model that cannot cancel is closed when its context is left
+                        await self._inner.cancel()
+                    break
         for ready in self._release(await self._gate.afinish()):
             yield ready
         self._waiting.clear()

@@ -66,8 +66,9 @@ class Sizes:
 
 FULL = Sizes()
 QUICK = Sizes(
-    decode_rounds=6, decode_tokens=8, torch_tokens=2, chunk_rounds=5, stream_s=3.0, prompt_rounds=2, long_prompt=0,
-    chunked_prompt=256, reread=(1, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768), reread_tokens=4,
-    streams_rounds=2, streams_tokens=6, memory_tokens=256, deltas=2000,
+    decode_rounds=6, decode_tokens=8, torch_tokens=2, chunk_rounds=5, stream_s=2.5, prompt_rounds=2,
+    prompt_chunks=(32, 64, 128), chunked_prompt=128, threads_prompt=128, long_prompt=0,
+    reread=(1, 8, 16, 32, 64, 96, 128, 160, 192, 256, 384, 512), reread_tokens=4, streams_rounds=2, streams_tokens=6,
+    stalling_prompt=1000, memory_tokens=256, deltas=2000,
 )  # fmt: skip
 """Two minutes with the 0.6B shape on two cores."""

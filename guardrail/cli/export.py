@@ -4,7 +4,7 @@ import dataclasses
 import json as json_module
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -132,6 +132,7 @@ def _export_with_optimum(folder: Path, target: Path, precision: str, name: str) 
 @contextmanager
 def _progress(title: str) -> Iterator[Callable[[int, int], object]]:
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
+    bar = Progress(console=console, transient=True)
+    task = bar.add_task(title, total=None)
+    with bar if console.is_terminal else nullcontext():  # a disabled bar would still print an empty line
         yield lambda done, total: bar.update(task, completed=done, total=total)

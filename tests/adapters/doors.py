@@ -163,7 +163,7 @@ async def openai_agents(guard: Guard, script: Script, played: Played, conversati
 
     traces = Traces()
     set_trace_processors([traces])
-    model = Scripted([script.text], size=script.size)
+    model = Scripted([script.text], size=script.size, is_slow=script.is_slow)
     result = Runner.run_streamed(
         Agent(name="a", model=GuardedModel(model, guard)), "How?",
         run_config=RunConfig(group_id=conversation),

@@ -10,6 +10,7 @@ from typing import Literal
 
 from guardrail import Guard
 from guardrail.leaktest import Spy, texts
+from tests.pacing import dawdle
 
 Ending = Literal["well", "dies", "waits"]
 
@@ -26,6 +27,7 @@ class Script:
         text: what it writes.
         size: characters of a piece.
         ending: how the stream ends, behind the text.
+        is_slow: whether each piece is read before the next one comes.
         is_waiting: set when it keeps its reader waiting.
         n_closed: streams that have ended, for whatever reason.
         n_pieces: pieces given out.
@@ -34,6 +36,7 @@ class Script:
     text: str
     size: int = 3
     ending: Ending = "well"
+    is_slow: bool = False
     is_waiting: asyncio.Event = field(default_factory=asyncio.Event)
     n_closed: int = 0
     n_pieces: int = 0
@@ -49,7 +52,7 @@ class Script:
         try:
             for piece in self.cut():
                 yield piece
-                await asyncio.sleep(0)
+                await (dawdle() if self.is_slow else asyncio.sleep(0))
             if self.ending == "dies":
                 raise Died
             if self.ending == "waits":

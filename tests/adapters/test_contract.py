@@ -70,12 +70,16 @@ def essence(decision: Decision) -> dict[str, Any]:
     return {name: getattr(decision, name) for name in names}
 
 
-@pytest.mark.parametrize("size", range(1, 41))
+@pytest.mark.parametrize(
+    ("size", "is_slow"), [*((size, False) for size in range(1, 41)), *((size, True) for size in (1, 2, 3, 5, 8))]
+)
 async def test_every_door_releases_the_same_and_leaks_nothing(
-    door: str, guard: Guard, sink: MemorySink, size: int
+    door: str, guard: Guard, sink: MemorySink, size: int, is_slow: bool
 ) -> None:
-    """Cuts of 1 to 40 characters: the text before the marker, one decision on the answer, and a closed LLM."""
-    script = Script(CANARY.text, size)
+    """Cuts of 1 to 40 characters, faster and slower than the guard: the text before the marker, one decision on the
+    answer, and a closed LLM.
+    """
+    script = Script(CANARY.text, size, is_slow=is_slow)
     played = await play(door, guard, script)
     assert played.released == CANARY.clean
     (decision,) = answers(sink)
@@ -141,7 +145,7 @@ async def test_a_failing_engine_closes_every_door(
 ) -> None:
     """Nothing unjudged leaves, and the record names the failure."""
     broken = FailingEngine(engine, at_step=at_step, breakage=raising(RuntimeError("no memory")))
-    played = await play(door, Guard(broken, tokenizer, sinks=[sink]), Script(CANARY.clean, 3))
+    played = await play(door, Guard(broken, tokenizer, sinks=[sink]), Script(CANARY.clean, 3, is_slow=True))
     assert len(played.released) < len(CANARY.clean)
     assert any(decision.failure for decision in sink.decisions)
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from numpy.typing import NDArray
 
 from guardrail.checkpoint import Checkpoint, write_checkpoint
 from guardrail.checkpoint_config import tensor_shapes
@@ -14,7 +13,7 @@ from guardrail.engines.base import Engine, Feed, FloatArray
 from guardrail.engines.torch import TorchEngine
 from guardrail.exported import read_manifest
 from guardrail.onnx_export import export_checkpoint
-from guardrail.onnx_export.verify import OUTPUTS
+from guardrail.onnx_export.agreement import OUTPUTS
 from tests.conftest import open_onnx
 from tests.tiny import VOCABULARY, copy_tokenizer, tiny_config, write_tiny
 
@@ -46,21 +45,35 @@ def logits(engine: Engine, ids: list[int]) -> dict[str, FloatArray]:
 
 
 def run_graph(
-    session: onnxruntime.InferenceSession,
-    ids: NDArray[np.int64],
-    lengths: NDArray[np.int32],
-    totals: NDArray[np.int32],
-    past: dict[str, FloatArray],
+    session: onnxruntime.InferenceSession, rows: list[list[int]], held: list[int], past: dict[str, FloatArray]
 ) -> dict[str, FloatArray]:
-    """Run rows, int64 [row, token], with buffers of 16 positions, empty unless given; return every output by name."""
+    """Run rows of new tokens behind what each holds, in buffers of 16 positions; return every output by name."""
+    lengths, n_most = np.array([len(row) for row in rows], np.int32), max(map(len, rows))
+    places = np.arange(len(rows) * n_most).reshape(len(rows), n_most)
+    new = np.arange(n_most) < lengths[:, None]
+    totals = np.array(held, np.int32) + lengths
     inputs = {
-        "input_ids": ids.astype(np.int64), "query_seqlens": lengths, "seqlens_k": totals - 1,
+        "input_ids": np.concatenate([np.array(row, np.int64) for row in rows]),
+        "spread": np.where(new, np.cumsum(new).reshape(new.shape) - 1, 0), "packed": places[new],
+        "query_seqlens": lengths, "seqlens_k": np.maximum(totals - 1, 0),
         "total_sequence_length": np.array(totals.max(), np.int32), **past,
     }  # fmt: skip
     for value in session.get_inputs():
         if value.name.startswith("past_") and not past:
-            inputs[value.name] = np.zeros((len(ids), value.shape[1], 16, value.shape[3]), np.float32)
+            inputs[value.name] = np.zeros((len(rows), value.shape[1], 16, value.shape[3]), np.float32)
     return dict(zip((o.name for o in session.get_outputs()), session.run(None, inputs), strict=True))
+
+
+def assert_rows_equal(
+    found: dict[str, FloatArray], rows: list[list[int]], held: list[list[int]], torch: Engine
+) -> None:
+    """Each row's logits are those of the torch network that reads what the row held and its new tokens."""
+    start = 0
+    for before, row in zip(held, rows, strict=True):
+        expected = logits(torch, before + row) if before + row else {}
+        for name, array in expected.items():
+            assert np.abs(found[name][start : start + len(row)] - array[len(before) :]).max(initial=0) < 1e-4
+        start += len(row)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -95,6 +108,19 @@ def test_far_positions_do_not_drift(tmp_path: Path) -> None:
         assert np.abs(found - expected[name]).max() < 1e-4, name
 
 
+@pytest.mark.parametrize("block_size", [32, 64, 128, 256])
+def test_every_block_size_is_stored_and_mostly_agrees(
+    block_size: int, tiny_checkpoint: Path, engines: dict[str, Engine], tmp_path: Path
+) -> None:
+    """In int8, also where every matrix is smaller than a block; the manifest says which it is."""
+    folder = export_checkpoint(tiny_checkpoint, tmp_path / "export", block_size=block_size)
+    assert read_manifest(folder).block_size == block_size
+    ids = np.random.default_rng(2).integers(0, VOCABULARY, 400).tolist()
+    exact, rough = logits(engines["onnx-fp32"], ids), logits(open_onnx(folder), ids)
+    for name in OUTPUTS:
+        assert (exact[name].argmax(-1) == rough[name].argmax(-1)).mean() > 0.9
+
+
 def test_int8_mostly_agrees_with_fp32(engines: dict[str, Engine]) -> None:
     """Random weights have nearly tied labels: at least 90 % of positions agree, each head (stated in verify.py)."""
     ids = np.random.default_rng(2).integers(0, VOCABULARY, 400).tolist()
@@ -104,37 +130,30 @@ def test_int8_mostly_agrees_with_fp32(engines: dict[str, Engine]) -> None:
 
 
 def test_a_ragged_batch_of_the_graph_gives_each_row_its_own_result(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    """Rows of 9, 4 and 1 new tokens in one run, as continuous batching will feed them; what pads a row is not seen."""
+    """Rows of 9, 4, no and 1 new tokens in one run, packed, as continuous batching feeds them."""
     folder = export_checkpoint(tiny_checkpoint, tmp_path / "export", precision="fp32")
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    lengths = np.array([9, 4, 1], np.int32)
-    ids = np.random.default_rng(3).integers(0, VOCABULARY, (3, 9))
-    found = run_graph(session, ids, lengths, lengths, {})
-    torch = TorchEngine.from_checkpoint(tiny_checkpoint)
-    for row, length in enumerate(lengths):
-        expected = logits(torch, ids[row, :length].tolist())
-        for name in OUTPUTS:
-            assert np.abs(found[name][row, :length] - expected[name]).max() < 1e-4
+    ids = np.random.default_rng(3).integers(0, VOCABULARY, 14).tolist()
+    rows = [ids[:9], ids[9:13], [], ids[13:]]
+    found = run_graph(session, rows, [0] * 4, {})
+    assert len(found["query_risk"]) == 14
+    assert_rows_equal(found, rows, [[]] * 4, TorchEngine.from_checkpoint(tiny_checkpoint))
 
 
 def test_a_ragged_batch_goes_on_from_each_rows_own_past(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    """Rows that hold 11, 3 and 7 tokens take 2, 5 and 1 more: each turns and attends at its own positions."""
+    """Rows that hold 11, 3, 5 and 7 tokens take 2, 5, no and 1 more: each turns and attends at its own positions."""
     folder = export_checkpoint(tiny_checkpoint, tmp_path / "export", precision="fp32")
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    held, lengths = np.array([11, 3, 7], np.int32), np.array([2, 5, 1], np.int32)
-    ids = np.random.default_rng(4).integers(0, VOCABULARY, (3, 16))
-    found = run_graph(session, ids[:, :11], held, held, {})
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, (4, 16)).tolist()
+    held = [row[:n] for row, n in zip(ids, (11, 3, 5, 7), strict=True)]
+    rows = [row[len(before) :][:n] for row, before, n in zip(ids, held, (2, 5, 0, 1), strict=True)]
+    found = run_graph(session, held, [0] * 4, {})
     past = {name.replace("present", "past"): array for name, array in found.items() if name.startswith("present")}
-    new = np.stack([row[n : n + 5] for row, n in zip(ids, held, strict=True)])
-    found = run_graph(session, new, lengths, held + lengths, past)
-    torch = TorchEngine.from_checkpoint(tiny_checkpoint)
-    for row, (before, length) in enumerate(zip(held, lengths, strict=True)):
-        expected = logits(torch, ids[row, : before + length].tolist())
-        for name in OUTPUTS:
-            assert np.abs(found[name][row, :length] - expected[name][before:]).max() < 1e-4
+    found = run_graph(session, rows, [len(before) for before in held], past)
+    assert_rows_equal(found, rows, held, TorchEngine.from_checkpoint(tiny_checkpoint))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
 def test_an_export_is_the_same_each_time(precision: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
     """Byte for byte: hashes in records can be made again."""
     made = [export_checkpoint(tiny_checkpoint, tmp_path / str(i), precision=precision, name="n") for i in range(2)]

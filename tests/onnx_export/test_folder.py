@@ -182,8 +182,8 @@ def test_a_defective_checkpoint_is_named_and_nothing_is_written(
 
 def test_an_unknown_precision_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """With the ones there are."""
-    with pytest.raises(ConfigurationError, match="'int4'; valid: fp32, int8"):
-        export_checkpoint(tiny_checkpoint, tmp_path / "export", precision="int4")
+    with pytest.raises(ConfigurationError, match="'int2'; valid: fp32, int8, int4"):
+        export_checkpoint(tiny_checkpoint, tmp_path / "export", precision="int2")
     assert not list(tmp_path.iterdir())
 
 
@@ -217,7 +217,7 @@ def test_a_touched_file_is_refused_by_name(file: str, exported: Path) -> None:
         (lambda m: m.pop("source_sha256"), "source_sha256"),
         (lambda m: m.update(schema_version=2), "schema_version"),
         (lambda m: m.update(format="other"), "format"),
-        (lambda m: m.update(precision="int4"), "precision"),
+        (lambda m: m.update(precision="int2"), "precision"),
         (lambda m: m.update(notes="mine"), "notes"),
         (lambda m: m["files"].pop("config.json"), "must list exactly"),
         (lambda m: m["files"].update({"../../etc/passwd": "0"}), "must list exactly"),
@@ -230,6 +230,14 @@ def test_a_manifest_of_another_kind_is_refused(
     edit_manifest(exported, change)
     with pytest.raises(CheckpointError, match=says):
         read_manifest(exported)
+
+
+def test_a_manifest_from_before_block_sizes_is_read(exported: Path) -> None:
+    """It says nothing of them, nor of an int8 cache; the model is the same."""
+    identity = read_manifest(exported).sha256
+    edit_manifest(exported, lambda m: m.pop("block_size"))
+    old = read_manifest(exported)
+    assert (old.block_size, old.kv_int8, old.sha256) == (None, None, identity)
 
 
 def test_a_manifest_that_is_none_is_refused(exported: Path) -> None:

@@ -1,7 +1,7 @@
 """`verify` passes good exports, fails spoiled ones, and says on how many items."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +9,15 @@ import onnx
 import pytest
 
 from guardrail.checkpoint import Checkpoint
+from guardrail.engines.base import Feed, Logits
 from guardrail.engines.torch import TorchEngine, TorchSession
 from guardrail.errors import CheckpointError, ConfigurationError
-from guardrail.exported import FILES, MANIFEST_FILE, hash_file
+from guardrail.exported import FILES, KV_MODEL_FILE, MANIFEST_FILE, hash_file, read_manifest
 from guardrail.onnx_export import export_checkpoint
 from guardrail.onnx_export.__main__ import main
-from guardrail.onnx_export.verify import OUTPUTS, Check, Report, compare, format_report, verify_checkpoint
+from guardrail.onnx_export.agreement import OUTPUTS
+from guardrail.onnx_export.calibrate import calibrate_kv
+from guardrail.onnx_export.verify import Check, Report, compare, format_report, verify_checkpoint
 from guardrail.onnx_export.verify_rows import fixed_rows
 from guardrail.testing import default_tokenizer
 from tests.conftest import open_onnx
@@ -60,7 +63,7 @@ def forget_a_norm(model: onnx.ModelProto) -> None:
     del norm.input[1:], norm.attribute[:]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
 def test_verify_passes_and_says_on_how_many_items(precision: str, tmp_path: Path) -> None:
     """The table names rows, positions, differences and agreement."""
     folder = write_tiny(tmp_path / "checkpoint", n_layers=1, max_context=8192)
@@ -120,9 +123,12 @@ def test_only_the_spoiled_head_differs(checkpoint: Path, exported: Path) -> None
     assert {head.head for head in report.heads if head.max_difference > 1e-4} == {"query_risk"}
 
 
-def test_int8_is_allowed_its_rounding_but_no_more(checkpoint: Path, tmp_path: Path) -> None:
-    """Logits may differ, nine verdicts of ten may not: an int8 graph with swapped labels fails."""
-    folder = export_checkpoint(checkpoint, tmp_path / "export", precision="int8")
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_rounded_weights_are_allowed_their_rounding_but_no_more(
+    precision: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Logits may differ, but not so many verdicts: a graph with swapped labels fails."""
+    folder = export_checkpoint(checkpoint, tmp_path / "export", precision=precision)
     good = verify_checkpoint(checkpoint, exported=folder)
     assert good.passed
     assert max(head.max_difference for head in good.heads) > 1e-4
@@ -145,6 +151,51 @@ def test_an_engine_that_does_not_roll_back_fails(checkpoint: Path, exported: Pat
     rows = [row for row in fixed_rows(default_tokenizer(), 512) if len(row.ids) < 200]
     report = compare(reference, Forgetful.from_checkpoint(checkpoint), rows)
     assert {check.name for check in report.checks if not check.passed} == {"rolled back against fresh"}
+
+
+def test_an_engine_whose_batches_mix_fails(checkpoint: Path, exported: Path) -> None:
+    """Rows of a batch take pieces of different sizes, and each of them is compared."""
+
+    class Mixing(TorchEngine):
+        def step(self, feeds: Sequence[Feed]) -> list[Logits]:
+            """Read the second of several wrong, where it is longer than the first."""
+            found = super().step(feeds)
+            if len(feeds) > 1 and len(feeds[1].ids) > len(feeds[0].ids) > 1:
+                found[1].query_risk[-1] += 1
+            return found
+
+    rows = [row for row in fixed_rows(default_tokenizer(), 512) if len(row.ids) < 200]
+    report = compare(open_onnx(exported), Mixing.from_checkpoint(checkpoint), rows)
+    assert {check.name for check in report.checks if not check.passed} == {"in ragged batches against alone"}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_int8_cache_is_compared_with_the_float32_one(precision: str, checkpoint: Path) -> None:
+    """Over the same weights, and under the other ways of feeding too; the table says so."""
+    report = verify_checkpoint(checkpoint, precision=precision, kv_precision="int8")
+    assert report.passed
+    assert max(head.max_difference for head in report.heads) > 1e-4
+    assert len(report.checks) == 4
+    first = format_report(report).splitlines()[0]
+    assert first.startswith(f"checkpoint, {precision} with an int8 KV cache against an fp32 KV cache, ")
+
+
+def test_scales_that_are_too_small_fail(checkpoint: Path, exported: Path) -> None:
+    """Keys and values beyond 127 of them are cut short."""
+    with pytest.raises(ConfigurationError, match="no scales for an int8 KV cache"):
+        verify_checkpoint(checkpoint, exported=exported, kv_precision="int8")
+    calibrate_kv(exported)
+    assert verify_checkpoint(checkpoint, exported=exported, kv_precision="int8").passed
+    model = onnx.load(exported / KV_MODEL_FILE, load_external_data=False)
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("_0_scale"):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 0.1, tensor.name))
+    onnx.save(model, exported / KV_MODEL_FILE)
+    manifest = json.loads((exported / MANIFEST_FILE).read_text())
+    manifest["kv_int8"]["files"][KV_MODEL_FILE] = hash_file(exported / KV_MODEL_FILE)
+    (exported / MANIFEST_FILE).write_text(json.dumps(manifest))
+    report = verify_checkpoint(checkpoint, exported=exported, kv_precision="int8")
+    assert not report.checks[0].passed
 
 
 @pytest.mark.parametrize(("value", "passed"), [(0.9, True), (0.89, False), (float("nan"), False)])
@@ -184,6 +235,17 @@ def test_the_module_exports_and_verifies(checkpoint: Path, tmp_path: Path, capsy
     assert found["passed"] is True
     assert (found["precision"], found["name"]) == ("fp32", "checkpoint")
     assert [head["head"] for head in found["heads"]] == list(OUTPUTS)
+
+
+def test_the_module_calibrates_too(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the export or behind it, and compares the caches."""
+    made, more = tmp_path / "made", tmp_path / "more"
+    assert main(["export", str(checkpoint), str(made), "--kv", "int8", "--block-size", "64"]) == 0
+    assert main(["export", str(checkpoint), str(more), "--block-size", "64"]) == 0
+    assert main(["calibrate-kv", str(more)]) == 0
+    assert read_manifest(made) == read_manifest(more)
+    assert main(["verify", str(checkpoint), "--exported", str(made), "--kv", "int8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kv_precision"] == "int8"
 
 
 def test_the_module_says_in_one_line_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

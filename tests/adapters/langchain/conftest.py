@@ -93,7 +93,13 @@ class SyncStreaming(Generating):
 
 
 class Streaming(SyncStreaming):
-    """Streams its script both ways; a task reads each chunk before the next one comes, as a thread does."""
+    """Streams its script both ways.
+
+    Attributes:
+        is_slow: whether a task reads each chunk before the next one comes, as a thread does.
+    """
+
+    is_slow: bool = True
 
     async def _astream(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
@@ -103,7 +109,8 @@ class Streaming(SyncStreaming):
             for chunk in self.script:
                 self.n_chunks += 1
                 yield ChatGenerationChunk(message=chunk.model_copy())
-                await dawdle()
+                if self.is_slow:
+                    await dawdle()
             if self.error:
                 raise self.error
         finally:

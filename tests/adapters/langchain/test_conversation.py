@@ -48,18 +48,20 @@ CALL: Any = {"name": "look_up", "args": '{"word": "dough"}', "id": "c", "index":
 def test_each_turn_reads_what_is_new(
     engine: CountingEngine, tokenizer: GuardTokenizer, script: Any, way: str, calls: bool
 ) -> None:
-    """With one thread id a turn costs the same however long the history is: the last answer and the new text."""
-    guard = Guard(engine, tokenizer)
+    """A turn costs the same however long the history is: the last answer and the new text."""
     chunks = [AIMessageChunk(content=REPLY), *([AIMessageChunk(content="", tool_call_chunks=[CALL])] if calls else [])]
     llm = script(chunks=chunks)
-    step = GuardRunnable(guard)
-    model = GuardedChatModel(llm, guard) if way == "model" else step | llm | step
     turns = calling if calls else talking
-    first, *later = n_read(engine, model, turns, {"configurable": {"thread_id": "t"}})
+
+    def read_by(guard: Guard) -> list[int]:
+        step = GuardRunnable(guard)
+        model = GuardedChatModel(llm, guard) if way == "model" else step | llm | step
+        return n_read(engine, model, turns, {"configurable": {"thread_id": "t"}})
+
+    first, *later = read_by(Guard(engine, tokenizer))
     assert max(later) < first
     assert later[1:] == [later[1]] * (N_TURNS - 2)
-    anew = n_read(engine, model, turns, {})
-    assert anew[-1] > 2 * first
+    assert read_by(Guard(engine, tokenizer, kept_bytes=0))[-1] > 2 * first
 
 
 async def test_parallel_conversations_keep_apart(

@@ -189,7 +189,8 @@ async def test_only_the_first_choice_is_repaired() -> None:
     """An LLM that numbers its only choice otherwise is cut."""
     exchange = exchange_of(make_guard(on_stop=OnStop.REPAIR), {"messages": [{"role": "user", "content": "How?"}]})
     chat_gate = ChatGate(exchange, allows_repair=True)
-    out = await arun(chat_gate.taking(chunk(index=1, content=CLEAN + BAD)))
+    await arun(chat_gate.taking(chunk(index=1, content=CLEAN + BAD)))
+    out = await arun(chat_gate.catching_up())
     assert not chat_gate.is_repairable
     assert out[-1].choices[0].finish_reason == "content_filter"
 

@@ -40,6 +40,8 @@ from openai.types.responses import (
 )
 from openai.types.responses.response_reasoning_item import Summary
 
+from tests.pacing import dawdle
+
 SECRET = "forbidden"
 """Stands only behind the marker: whoever sees it has seen withheld text."""
 
@@ -76,10 +78,11 @@ class Script(Model):
         n_closed: streams that have ended, for whatever reason.
     """
 
-    def __init__(self, *turns: list[Any], size: int = 3, is_terse: bool = False) -> None:
+    def __init__(self, *turns: list[Any], size: int = 3, is_terse: bool = False, is_slow: bool = True) -> None:
         self._turns = turns
         self._size = size
         self._is_terse = is_terse
+        self._is_slow = is_slow
         self.asked: list[Any] = []
         self.tracings: list[ModelTracing] = []
         self.n_events = 0
@@ -114,6 +117,8 @@ class Script(Model):
                 self.n_events += 1
                 event.sequence_number = number
                 yield event
+                if self._is_slow:
+                    await dawdle()
         finally:
             self.n_closed += 1
 

@@ -13,6 +13,8 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, Thinking
 from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolCall, FunctionModel
 from pydantic_core import to_json
 
+from tests.pacing import dawdle
+
 SECRET = "forbidden"
 """Stands only behind the marker: whoever sees it has seen withheld text."""
 
@@ -31,6 +33,7 @@ class Script:
     Attributes:
         turns: what it writes, turn by turn; the last one is repeated.
         size: characters of a piece.
+        is_slow: whether each piece is read before the next one comes.
         asked: histories it was asked to continue.
         n_pieces: pieces given out.
         n_closed: streams that have ended, for whatever reason.
@@ -38,6 +41,7 @@ class Script:
 
     turns: Sequence[Turn]
     size: int = 3
+    is_slow: bool = True
     asked: list[list[ModelMessage]] = field(default_factory=list)
     n_pieces: int = 0
     n_closed: int = 0
@@ -60,6 +64,8 @@ class Script:
                 for piece in self._cut(number, part):
                     self.n_pieces += 1
                     yield piece
+                    if self.is_slow:
+                        await dawdle()
         finally:
             self.n_closed += 1
 
