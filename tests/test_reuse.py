@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from guardrail import Guard, Message, Role, ToolCall
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
+from guardrail.errors import EngineError
 from guardrail.testing import FailingEngine, MarkerEngine, default_tokenizer, raising
 from guardrail.verdict import Verdict
 from tests.counting import CountingEngine
@@ -172,7 +173,8 @@ def test_a_failed_step_leaves_nothing_to_reuse(counting: CountingEngine, tokeniz
     working = counting.inner
     counting.inner = FailingEngine(working, at_step=0, breakage=raising(RuntimeError()))
     assert guard.check_prompt("some words and more", conversation_id="c").failure
-    with pytest.raises(Exception, match="RuntimeError"):
+    counting.inner = FailingEngine(working, at_step=1, breakage=raising(RuntimeError()))
+    with pytest.raises(EngineError, match="RuntimeError"):
         guard.judge_response("some words", "and an answer")
     assert not counting.live
     counting.inner = working

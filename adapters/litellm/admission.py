@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from guardrail.adapters.litellm.exchange import Exchange, refuses
-from guardrail.adapters.litellm.requests import Asked, Result, conversation_id, max_tokens
+from guardrail.adapters.litellm.requests import Asked, Result, conversation_id, max_tokens, tenant
 from guardrail.decision import Decision
 from guardrail.guard import Guard
 from guardrail.screening import Screened
@@ -41,7 +41,9 @@ class KeptResults:
     def screening(self, exchange: Exchange, result: Result, made: list[Decision]) -> Steps[Screened]:
         """Judge a result, unless it has been judged before; a new decision goes to `made`."""
         judge = exchange.guard.engine.info.sha256 + exchange.guard.policy.sha256
-        key = sha256(f"{judge}{result.tool}\0{result.text}".encode("utf-8", "surrogatepass")).hexdigest()
+        key = sha256(
+            f"{judge}{exchange.tenant}\0{result.tool}\0{result.text}".encode("utf-8", "surrogatepass")
+        ).hexdigest()
         with self._lock:
             known = self._screened.get(key)
         if known:
@@ -49,7 +51,7 @@ class KeptResults:
         guard, before = exchange.guard, exchange.messages[: result.position]
         screened: Screened = yield wait(
             guard.screen_tool_result, guard.ascreen_tool_result, before, result.text, tool=result.tool,
-            conversation_id=exchange.id,
+            conversation_id=exchange.id, tenant=exchange.tenant,
         )  # fmt: skip
         made.append(screened.decision)
         decision = screened.decision
@@ -66,7 +68,8 @@ class KeptResults:
 def exchange_of(guard: Guard, data: Mapping[str, Any]) -> Exchange:
     """Return the exchange that a request begins."""
     asked = Asked.of(data)
-    return Exchange(guard, tuple(asked.messages), conversation_id(data), max_tokens(data), asked.n_choices)
+    messages = tuple(asked.messages)
+    return Exchange(guard, messages, conversation_id(data), tenant(data), max_tokens(data), asked.n_choices)
 
 
 def admitting(exchange: Exchange, data: Mapping[str, Any], kept: KeptResults, *, replaces: bool) -> Steps[Admission]:
@@ -88,7 +91,9 @@ def admitting(exchange: Exchange, data: Mapping[str, Any], kept: KeptResults, *,
             result.replace(screened.text)
     if prompt := Asked.of(data).prompt:
         guard = exchange.guard
-        decision = yield wait(guard.check_prompt, guard.acheck_prompt, prompt, conversation_id=exchange.id)
+        decision = yield wait(
+            guard.check_prompt, guard.acheck_prompt, prompt, conversation_id=exchange.id, tenant=exchange.tenant
+        )
         admission.decisions.append(decision)
         admission.refusal = decision if refuses(decision) else None
     return admission

@@ -196,7 +196,7 @@ class Answer(Generic[Made]):
         exchange, guard = self._exchange, self._exchange.guard
         self._stream = yield wait(
             guard.open_stream, guard.aopen_stream, exchange.messages,
-            conversation_id=exchange.id, max_tokens=exchange.max_tokens, attempt=attempt,
+            conversation_id=exchange.id, tenant=exchange.tenant, max_tokens=exchange.max_tokens, attempt=attempt,
         )  # fmt: skip
 
     def _text_stream(self) -> Steps[Stream]:
@@ -250,8 +250,9 @@ class Answer(Generic[Made]):
         before = self._context(list(self._calls.values()).index(call))
         call.opened_as = call.name
         call.stream = yield wait(
-            guard.open_tool_call, guard.aopen_tool_call, before, call.name, conversation_id=self._exchange.id
-        )
+            guard.open_tool_call, guard.aopen_tool_call, before, call.name,
+            conversation_id=self._exchange.id, tenant=self._exchange.tenant,
+        )  # fmt: skip
         yield from self._read_call(call.stream, call.arguments)
 
     def _read_call(self, stream: ToolCallStream, arguments: str) -> Steps[None]:
@@ -267,7 +268,7 @@ class Answer(Generic[Made]):
         guard, whole = self._exchange.guard, ToolCall(call.name, call.arguments)
         decision = yield wait(
             guard.check_tool_call, guard.acheck_tool_call, self._context(position), whole,
-            conversation_id=self._exchange.id,
+            conversation_id=self._exchange.id, tenant=self._exchange.tenant,
         )  # fmt: skip
         return decision
 

@@ -19,6 +19,7 @@ class Exchange:
         guard: judges.
         messages: what the LLM is asked.
         id: of the conversation, for the records.
+        tenant: whose request it is; nothing that was read is shared between two.
         max_tokens: most tokens that the LLM may write; None when it is not known.
         n_choices: answers that were asked for.
     """
@@ -26,6 +27,7 @@ class Exchange:
     guard: Guard
     messages: tuple[Message, ...]
     id: str | None
+    tenant: str | None = None
     max_tokens: int | None = None
     n_choices: int = 1
 

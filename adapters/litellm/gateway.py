@@ -21,7 +21,7 @@ from guardrail.adapters.litellm.errors import NotUnderstood
 from guardrail.adapters.litellm.exchange import Exchange, refuses
 from guardrail.adapters.litellm.logged import count_usage, judging_logged, log_cut, shadow_of
 from guardrail.adapters.litellm.records import PROVIDER, response_of, status_of, summary_of, tracing_of
-from guardrail.adapters.litellm.requests import conversation_id
+from guardrail.adapters.litellm.requests import conversation_id, tenant
 from guardrail.adapters.litellm.streaming import GatedStream
 from guardrail.adapters.litellm.wholes import judging
 from guardrail.adapters.litellm.wire import Gate
@@ -159,11 +159,12 @@ class Gateway:
             HTTPException: 400, one was stopped.
         """
         exchange = self._read(data)
+        owner = {"conversation_id": exchange.id, "tenant": exchange.tenant}
         for text in inputs.get("texts") or ():
             if input_type == "request":
-                decision = await self._guard.acheck_prompt(text, conversation_id=exchange.id)
+                decision = await self._guard.acheck_prompt(text, **owner)
             else:
-                decision = await self._guard.acheck_response(exchange.messages, text, conversation_id=exchange.id)
+                decision = await self._guard.acheck_response(exchange.messages, text, **owner)
             if refuses(decision):
                 raise self._refusal(decision)
 
@@ -189,7 +190,9 @@ class Gateway:
     async def _admit_call(self, data: dict[str, Any], event: GuardrailEventHooks) -> None:
         call = ToolCall(data["mcp_tool_name"], json.dumps(data.get("mcp_arguments") or {}, ensure_ascii=False))
         started = time.time()
-        decision = await self._guard.acheck_tool_call((), call, conversation_id=conversation_id(data))
+        decision = await self._guard.acheck_tool_call(
+            (), call, conversation_id=conversation_id(data), tenant=tenant(data)
+        )
         self._note(data, decision, _MCP_EVENTS[event], started)
         if refuses(decision):
             raise self._refusal(decision)
@@ -201,7 +204,7 @@ class Gateway:
             return self._guard.policy.unreadable is not Action.STOP
         started = time.time()
         screened = await self._guard.ascreen_tool_result(
-            (), holder.text, tool=tool, conversation_id=conversation_id(kwargs)
+            (), holder.text, tool=tool, conversation_id=conversation_id(kwargs), tenant=tenant(kwargs)
         )
         self._note(kwargs.get("litellm_params") or {}, screened.decision, GuardrailEventHooks.post_mcp_call, started)
         holder.text = screened.text

@@ -172,6 +172,20 @@ def conversation_id(data: Mapping[str, Any]) -> str | None:
     return next((str(one) for one in known if one), None)
 
 
+def tenant(data: Mapping[str, Any]) -> str | None:
+    """Return whose request the proxy says it is: a team's, else a user's, else a key's; None outside of the proxy.
+
+    What a client writes under these names the proxy strips before it sets them.
+    """
+    places = [data, data.get("litellm_params") or {}]
+    buckets = [place.get(name) or {} for place in places for name in ("litellm_metadata", "metadata")]
+    for kind in ("team_id", "user_id", "hash"):
+        known = (bucket.get(f"user_api_key_{kind}") for bucket in buckets if isinstance(bucket, Mapping))
+        if found := next(filter(None, known), None):
+            return f"{kind} {found}"
+    return None
+
+
 def max_tokens(data: Mapping[str, Any]) -> int | None:
     """Return how many tokens the LLM may write at most; None when the request does not say."""
     known = (data.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))

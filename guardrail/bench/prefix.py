@@ -35,19 +35,20 @@ class PrefixResult:
     Attributes:
         ratio_at_step_30: tokens that the last step reads without reuse, by those with it; the 30th unless told
             otherwise.
-        time_ratio_at_step_30: the same of seconds.
+        time_ratio_at_step_30: the same of seconds; None if tokens were only counted.
         tokens: read at each step with reuse.
         tokens_without: read at each step without it.
-        seconds: of each step with reuse.
-        last_seconds_without: of the last step without it; those of all others would take minutes to measure.
+        seconds: of each step with reuse; None if tokens were only counted.
+        last_seconds_without: of the last step without it; those of all others would take minutes to measure. None if
+            tokens were only counted.
     """
 
     ratio_at_step_30: float
-    time_ratio_at_step_30: float
+    time_ratio_at_step_30: float | None
     tokens: tuple[int, ...]
     tokens_without: tuple[int, ...]
-    seconds: tuple[float, ...]
-    last_seconds_without: float
+    seconds: tuple[float, ...] | None
+    last_seconds_without: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +57,33 @@ class _Cost:
     seconds: float
 
 
-def measure_prefix(engine: Engine, tokenizer: GuardTokenizer, n_steps: int = 30) -> PrefixResult:
+def measure_prefix(
+    engine: Engine, tokenizer: GuardTokenizer, n_steps: int = 30, *, is_timed: bool = True
+) -> PrefixResult:
     """Run the loop with reuse, and its last step without.
 
-    What the other steps read without reuse is counted with an engine that runs no model: it does not depend on one.
+    Args:
+        engine: that reads; where tokens are only counted, one that runs no model stands in for it.
+        tokenizer: of its model.
+        n_steps: of the loop.
+        is_timed: whether seconds are measured too; tokens do not depend on the model.
     """
-    with_reuse = _measure(engine, tokenizer, KEPT_BYTES, range(n_steps))
-    (last,) = _measure(engine, tokenizer, 0, range(n_steps - 1, n_steps))
     instant = FakeEngine(
         lambda _ids, _before: (RiskLevel.SAFE, RESPONSE_LABELS.categories[0], 0.9),
         vocab_size=tokenizer.vocab_size,
         max_context=engine.info.max_context,
     )
+    reading = engine if is_timed else instant
+    with_reuse = _measure(reading, tokenizer, KEPT_BYTES, range(n_steps))
+    (last,) = _measure(reading, tokenizer, 0, range(n_steps - 1, n_steps))
     without = _measure(instant, tokenizer, 0, range(n_steps - 1))
     return PrefixResult(
         ratio_at_step_30=last.n_tokens / with_reuse[-1].n_tokens,
-        time_ratio_at_step_30=last.seconds / with_reuse[-1].seconds,
+        time_ratio_at_step_30=last.seconds / with_reuse[-1].seconds if is_timed else None,
         tokens=tuple(step.n_tokens for step in with_reuse),
         tokens_without=tuple(step.n_tokens for step in [*without, last]),
-        seconds=tuple(step.seconds for step in with_reuse),
-        last_seconds_without=last.seconds,
+        seconds=tuple(step.seconds for step in with_reuse) if is_timed else None,
+        last_seconds_without=last.seconds if is_timed else None,
     )
 
 

@@ -85,7 +85,7 @@ def run_bench(
 
 def _prefix(subject: Subject, sizes: Sizes, watch: Watch) -> PrefixResult:
     steps = watch((sizes.prefix_steps,), "an agent's loop")
-    (found,) = [measure_prefix(subject.engine, subject.tokenizer, n) for n in steps]
+    (found,) = [measure_prefix(subject.engine, subject.tokenizer, n, is_timed=sizes.prefix_is_timed) for n in steps]
     return found
 
 

@@ -33,6 +33,7 @@ class Sizes:
         stalling_prompt: tokens of a prompt that arrives while streams run.
         memory_tokens: tokens read in a process of its own, for its memory.
         prefix_steps: steps of the agent loop.
+        prefix_is_timed: whether the model reads them; else their tokens are counted.
         deltas: pieces of text that the gate takes.
     """
 
@@ -61,6 +62,7 @@ class Sizes:
     stalling_prompt: int = 2000
     memory_tokens: int = 1000
     prefix_steps: int = 30
+    prefix_is_timed: bool = True
     deltas: int = 4000
 
 
@@ -69,6 +71,6 @@ QUICK = Sizes(
     decode_rounds=6, decode_tokens=8, torch_tokens=2, chunk_rounds=5, stream_s=2.5, prompt_rounds=2,
     prompt_chunks=(32, 64, 128), chunked_prompt=128, threads_prompt=128, long_prompt=0,
     reread=(1, 8, 16, 32, 64, 96, 128, 160, 192, 256, 384, 512), reread_tokens=4, streams_rounds=2, streams_tokens=6,
-    stalling_prompt=1000, memory_tokens=256, deltas=2000,
+    stalling_prompt=1000, memory_tokens=256, prefix_is_timed=False, deltas=2000,
 )  # fmt: skip
 """Two minutes with the 0.6B shape on two cores."""

@@ -168,8 +168,9 @@ def _prefix(prefix: PrefixResult) -> Iterator[Row]:
     n_steps, tokens = len(prefix.tokens), prefix.tokens[-1]
     yield f"tokens read at step {n_steps} of an agent", f"{tokens:,}", f"{prefix.tokens_without[-1]:,} without reuse"
     yield "  times less", f"{prefix.ratio_at_step_30:.1f}", ""
-    seconds = f"{prefix.last_seconds_without:.2f} s without reuse, {prefix.time_ratio_at_step_30:.1f} times as long"
-    yield "  seconds", f"{prefix.seconds[-1]:.2f} s", seconds
+    if prefix.seconds:
+        seconds = f"{prefix.last_seconds_without:.2f} s without reuse, {prefix.time_ratio_at_step_30:.1f} times as long"
+        yield "  seconds", f"{prefix.seconds[-1]:.2f} s", seconds
 
 
 def _range(spread: Spread, unit: str = "") -> str:
