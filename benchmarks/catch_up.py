@@ -239,7 +239,9 @@ def main() -> None:
     machine = f"{platform.machine()}, Python {platform.python_version()}, {versions}; {model}"
     print(f"{machine}; {given.seconds:g} s an answer\n\n{table(rows)}")
     if given.json:
-        given.json.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1), "utf-8")
+        given.json.write_text(
+            json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1), "utf-8"
+        )
 
 
 if __name__ == "__main__":

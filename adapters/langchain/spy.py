@@ -22,6 +22,7 @@ from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.schemas import Run as TracedRun
 
 from guardrail.adapters.langchain.spy_calls import CHAIN_WAYS, GRAPH_WAYS, MODEL_WAYS, UNSEEN, Call, Way
+from guardrail.ahead import TURNS
 from guardrail.errors import ConfigurationError
 from guardrail.leaktest import Canary, Drive, Run, Spy, eavesdrop, texts
 from guardrail.leaktest.drive import Meter, Progress
@@ -67,6 +68,8 @@ class CanaryModel(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         for token in self.meter.tokens(self.canary):
             yield ChatGenerationChunk(message=AIMessageChunk(content=token))
+            for _ in range(2 * TURNS):  # for a reader that takes all that is at hand, a token is not there at once
+                await asyncio.sleep(0)
 
     def _generate(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any

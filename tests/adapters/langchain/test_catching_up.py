@@ -57,7 +57,7 @@ async def test_a_fast_llm_is_answered_in_few_calls(
     assert fast.text == samples.safe
     assert fast.tool_calls[0]["args"] == {"word": "dough"}
     assert fast.usage_metadata == USAGE
-    assert n_fast == 5  # the prompt; the answer's context, and the answer; the call's context, and the call
+    assert n_fast == 6  # the prompt; the answer's context, and the answer; the call's context, arguments and end
     assert n_slow > 2 * n_fast
 
 
