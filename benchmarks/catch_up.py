@@ -152,8 +152,7 @@ async def ahead(guard: Guard, llm: Metronome, release: Release) -> None:
 class MetronomeModel(BaseChatModel):
     """A metronome as a chat model."""
 
-    llm: Metronome = Field(repr=False)
-    model_config = {"arbitrary_types_allowed": True}
+    llm: Any = Field(repr=False)  # a metronome
 
     @property
     def _llm_type(self) -> str:
@@ -210,7 +209,8 @@ def table(rows: Sequence[Row]) -> str:
     for speed in sorted({row.speed for row in rows}):
         cells = [one for way in WAYS for one in rows if (one.speed, one.way) == (speed, way)]
         shown = [
-            f"{one.mean_k:.1f}, {one.delay_p50_ms:.0f} / {one.delay_p99_ms:.0f} ms{'' if one.keeps_up else ' (falls behind)'}"
+            f"{one.mean_k:.1f}, {one.delay_p50_ms:.0f} / {one.delay_p99_ms:.0f} ms"
+            + " (falls behind)" * (not one.keeps_up)
             for one in cells
         ]
         lines.append(f"| {speed:.0f} | " + " | ".join(shown) + " |")

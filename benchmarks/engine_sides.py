@@ -2,6 +2,7 @@
 
 import multiprocessing
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
@@ -102,7 +103,7 @@ class Here:
         found, at = [], case.context
         for i in range(case.repeat + (case.context > 0)):
             feed = Feed(session, self._ids[at + i * case.n_new :][: case.n_new])
-            found.append(1000 * seconds_of(lambda feed=feed: self._engine.step([feed])))
+            found.append(1000 * seconds_of(partial(self._engine.step, [feed])))
         session.rollback(case.context)
         return found[-case.repeat :]
 

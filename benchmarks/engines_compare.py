@@ -15,7 +15,6 @@ keys and values and ours nothing, is not counted.
 
 import argparse
 import platform
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ from typing import Self
 import numpy as np
 from engine_sides import OPENVINO, OURS, TORCH, Case, Elsewhere, Here, Plan, Side
 from openvino_model import write_model
+from rich.console import Console
 from rich.progress import track
 
 from guardrail.bench.machine import cores
@@ -119,7 +119,7 @@ def measure(plan: Plan, names: Sequence[str], n_rounds: int, kind: type[Here] | 
         sides: dict[str, Side] = {name: kind(plan, name) for name in names}
         for side in sides.values():
             stack.callback(side.close)
-        for i in track(range(n_rounds + 1), "measuring", transient=True, disable=not sys.stderr.isatty()):
+        for i in track(range(n_rounds + 1), "measuring", transient=True, console=Console(stderr=True)):
             start = i % len(names)
             for case in CASES:
                 for name in [*names[start:], *names[:start]]:

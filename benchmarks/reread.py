@@ -9,10 +9,14 @@ without a KV cache, as the published code does; ours reads each token once. Need
 
 import argparse
 import tempfile
+from collections.abc import Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from guardrail.bench.machine import cores
@@ -26,6 +30,8 @@ from guardrail.engines.base import Engine, Feed
 from guardrail.engines.runtime import Runtime
 from guardrail.exported import is_export
 from guardrail.onnx_export import export_checkpoint
+
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -44,11 +50,16 @@ def main() -> None:
         source = Source(checkpoint.name, place / "ours", checkpoint)
         reference = Reference(checkpoint, options.threads)
         with closing(reference), opened(source, Runtime(threads=options.threads)) as subject:
-            found = measure_reread(subject, reference, FULL, lambda steps, title: track(steps, title, transient=True))
+            found = measure_reread(subject, reference, FULL, watch)
             ids = random_ids(reference.vocab_size, options.proof)
             proof_s = sum(reread_s(reference.engine, ids))
     print(table(found, options.threads))
     print(f"\n{options.proof} tokens, each re-reading all: {proof_s:.2f} s; the fit says {summed(found, ids):.2f} s")
+
+
+def watch(steps: Sequence[T], title: str, /) -> Iterable[T]:
+    """Show a bar on stderr."""
+    return track(steps, title, transient=True, console=Console(stderr=True))
 
 
 def reread_s(engine: Engine, ids: list[int]) -> list[float]:
@@ -57,7 +68,7 @@ def reread_s(engine: Engine, ids: list[int]) -> list[float]:
     for n in range(1, len(ids) + 1):
         with closing(engine.open()) as session:
             feed = Feed(session, ids[:n])
-            found.append(seconds_of(lambda feed=feed: engine.step([feed])))
+            found.append(seconds_of(partial(engine.step, [feed])))
     return found
 
 

@@ -57,7 +57,7 @@ def essence(chunks: Iterable[Any]) -> list[Any]:
         said = [choice.model_dump(exclude_none=True) for choice in chunk.choices]
         for choice in said:
             if record := (choice["delta"].get("provider_specific_fields") or {}).get("guardrail"):
-                choice["delta"]["provider_specific_fields"] = record["action"], record["stop_offset"]
+                choice["delta"]["provider_specific_fields"] = record["action"], record["category"]
         text = "".join(choice["delta"].get("content") or "" for choice in said)
         if text and found and isinstance(found[-1], str):
             found[-1] += text
@@ -81,6 +81,8 @@ async def test_a_fast_provider_is_answered_in_few_calls(
         )  # fmt: skip
         found.append((essence([chunk async for chunk in chunks]), len(engine.fed) - n_before))
     (slow, n_slow), (fast, n_fast) = found
+    if answer == "bad":  # the usage, which comes last, counts what was written by the time of the stop
+        slow, fast = slow[:-1], fast[:-1]
     assert fast == slow
     assert n_slow > 2 * n_fast
     assert provider.n_closed == 2
