@@ -7,9 +7,9 @@ Without a checkpoint, one of the 0.6B shape with random weights is made. What is
 --keep. Needs 8 GB of memory and 4 GB of disk.
 
 Every engine runs in a process of its own, of which one works at a time while the others sleep: in one process
-(--in-one-process) thread pools that spin or pin themselves to cores get in each other's way. In every round all engines
-do the same, in an order that moves on from round to round. Ratios are of one round; their interval is that of the
-median, by bootstrap over rounds. Times are of `Engine.step` alone: rolling back, which costs OpenVINO a copy of all
+(--in-one-process) thread pools that spin or pin themselves to cores may get in each other's way. In every round all
+engines do the same, in an order that moves on from round to round. Ratios are of one round; their interval is that of
+the median, by bootstrap over rounds. Times are of `Engine.step` alone: rolling back, which costs OpenVINO a copy of all
 keys and values and ours nothing, is not counted.
 """
 
@@ -17,7 +17,7 @@ import argparse
 import platform
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,12 +34,13 @@ from guardrail.bench.shape_06b import SHAPE_06B, random_checkpoint
 from guardrail.bench.timing import Spread, unwatched
 from guardrail.checkpoint import Checkpoint
 from guardrail.encoding import GuardTokenizer
+from guardrail.engines.base import Logits
 from guardrail.engines.runtime import Runtime
 from guardrail.exported import is_export, read_manifest
 from guardrail.onnx_export import export_checkpoint
 from guardrail.onnx_export.agreement import compare_heads, read_rows
 from guardrail.onnx_export.calibrate import calibrate_kv
-from guardrail.onnx_export.verify_rows import fixed_rows
+from guardrail.onnx_export.verify_rows import Row, fixed_rows
 
 PACKAGES = ("guardrail-stream", "onnxruntime", "openvino", "torch", "numpy")
 
@@ -141,13 +142,12 @@ def table(times: Times) -> str:
 
 def agreement_table(plan: Plan) -> str:
     """Return in Markdown how each engine agrees with the torch network on the fixed texts."""
-    reference = plan.load(TORCH)
-    rows = fixed_rows(GuardTokenizer.from_file(plan.exported / "tokenizer.json"), reference.info.max_context)
-    expected = read_rows(reference, rows)
-    reference.close()
+    limit = Checkpoint.open(plan.checkpoint).config.max_context
+    rows = fixed_rows(GuardTokenizer.from_file(plan.exported / "tokenizer.json"), limit)
+    expected = read_by(plan, TORCH, rows)
     lines = ["| | largest logit difference | mean | same verdict: least head | all four |", "|---" * 5 + "|"]
     for name in (OURS, *OPENVINO):
-        heads = compare_heads(rows, expected, read_rows(plan.load(name), rows))
+        heads = compare_heads(rows, expected, read_by(plan, name, rows))
         shares = [head.agreement for head in heads]
         largest, mean = max(head.max_difference for head in heads), max(head.mean_difference for head in heads)
         lines.append(
@@ -155,6 +155,12 @@ def agreement_table(plan: Plan) -> str:
             f"{', '.join(f'{share:.2%}' for share in shares)} |"
         )
     return "\n".join(lines)
+
+
+def read_by(plan: Plan, name: str, rows: Sequence[Row]) -> list[Logits]:
+    """Return an engine's logits of some rows; it is in memory no longer than that."""
+    with closing(plan.load(name)) as engine:
+        return read_rows(engine, rows)
 
 
 def machine(checkpoint: Path) -> str:

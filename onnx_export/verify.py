@@ -39,7 +39,8 @@ FP32_TOLERANCE = TIE
 
 AGREEMENT = {"fp32": 1.0, "int8": 0.9, "int4": 0.4}
 """Least share of equal verdicts by precision, over all positions, for each head. Ours: random weights, whose labels are
-nearly tied, reach 0.97 in int8 TODO."""
+nearly tied, reach 0.97 in int8 and 0.72 in int4 at its default blocks (tiny models and the 0.6B shape); the embedded
+model 0.99 and 0.98."""
 
 KV_AGREEMENT = 0.9
 """As `AGREEMENT`, of an int8 KV cache with the float32 one. Ours: TODO."""

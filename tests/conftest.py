@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from guardrail.checkpoint import CONFIG_FILE, read_json
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
+from guardrail.engines import onnx
 from guardrail.engines.base import Engine
 from guardrail.engines.onnx import OnnxEngine
 from guardrail.engines.runtime import Runtime
@@ -21,6 +22,8 @@ from guardrail.onnx_export import export_checkpoint
 from guardrail.onnx_export.calibrate import calibrate_kv
 from guardrail.testing import HashEngine, default_tokenizer
 from tests.tiny import VOCABULARY, write_tiny
+
+onnx.DEFAULT_THREADS = 1  # workers of the test run share the cores, and threads that spin would fight for them
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # litellm asks the network for prices when it is imported
 

@@ -25,6 +25,9 @@ from guardrail.engines.runtime import Runtime
 from guardrail.errors import CheckpointError, ConfigurationError, EngineError
 from guardrail.exported import Manifest
 
+DEFAULT_THREADS = 0
+"""Threads where a runtime names none; 0 is one for each physical core. Tests, which share the cores, set it to 1."""
+
 _CPU = ("cpu", 0)
 _MOST_BINDINGS = 64
 
@@ -263,7 +266,7 @@ class OnnxEngine:
 
 def _load(file: Path, settings: Runtime) -> Any:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads or 0
+    options.intra_op_num_threads = settings.threads or DEFAULT_THREADS
     options.log_severity_level = 4  # what goes wrong is raised
     options.enable_cpu_mem_arena = settings.arena
     # Threads spin between the 250 short operations of a call (waking them takes a fifth of a token's time), and sleep
