@@ -119,7 +119,7 @@ class Guard(Judging, ToolChecks):
             policy: ready policy's name, TOML file or policy.
             sinks: where decisions are recorded.
             engine: "onnx", or "torch" for the reference.
-            precision: "int8", "fp32" or "int4" of the exported weights; None takes an exported folder's own, int8 otherwise.
+            precision: "int8", "fp32" or "int4" of the weights; None takes an export's own, int8 otherwise.
             threads: threads of one engine call, in short for `runtime=Runtime(threads=...)`.
             runtime: threads, KV precision, context, queues and time-outs; None takes the defaults.
             kept_bytes: memory for what was read and may be needed again; 0 keeps nothing.

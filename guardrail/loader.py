@@ -65,7 +65,7 @@ def load_model(
     Args:
         source: such as "Qwen/Qwen3Guard-Stream-0.6B", or a folder.
         engine: "onnx", or "torch" for the reference, which takes a checkpoint.
-        precision: "int8", "fp32" or "int4" of the exported weights; None takes an exported folder's own, int8 otherwise. The
+        precision: "int8", "fp32" or "int4" of the weights; None takes an export's own, int8 otherwise. The
             torch engine takes "fp32" or "bf16".
         runtime: threads, memory and queues; of the threads, torch's belong to the whole process and cannot be set.
         revision: commit or branch on the hub.
