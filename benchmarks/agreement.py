@@ -18,13 +18,13 @@ from pathlib import Path
 from guardrail.checkpoint import CONFIG_FILE, read_json
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
-from guardrail.engines.base import Engine, Logits
+from guardrail.engines.base import HEADS, Engine, Logits
 from guardrail.engines.onnx import OnnxEngine
 from guardrail.engines.runtime import KVPrecision, Runtime
 from guardrail.engines.torch import TorchEngine
 from guardrail.exported import read_manifest
 from guardrail.onnx_export import export_checkpoint
-from guardrail.onnx_export.agreement import OUTPUTS, HeadComparison, compare_heads, read_rows
+from guardrail.onnx_export.agreement import HeadComparison, compare_heads, read_rows
 from guardrail.onnx_export.calibrate import calibrate_kv
 from guardrail.onnx_export.calibration_texts import file_rows
 from guardrail.onnx_export.verify_rows import Row, fixed_rows
@@ -114,7 +114,7 @@ def print_head(what: str, reference: str, rows: Sequence[Row]) -> None:
     print(f"\nSame verdicts as {reference}, {len(rows)} rows, {n_tokens} positions\n")
     columns = [
         what,
-        *(name.replace("_", " ") for name in OUTPUTS),
+        *(name.replace("_", " ") for name in HEADS),
         "where read, least head",
         "largest difference",
         "mean",

@@ -36,8 +36,9 @@ from rich.progress import track
 from guardrail import Action, Guard, Policy
 from guardrail.adapters.langchain import GuardedChatModel
 from guardrail.ahead import Ahead
-from guardrail.engines.base import Feed, Logits, ModelInfo, Session, Ticket
+from guardrail.engines.base import Feed, Ticket
 from guardrail.policy import Rules
+from guardrail.testing import EngineAround
 
 FLAGGING = Policy(
     name="flagging", prompt=Rules(Action.FLAG, Action.FLAG), response=Rules(Action.FLAG, Action.FLAG, debounce=2)
@@ -67,7 +68,7 @@ class Row:
     keeps_up: bool
 
 
-class Counted:
+class Counted(EngineAround):
     """An engine that notes how many tokens each call brings.
 
     Attributes:
@@ -75,25 +76,12 @@ class Counted:
     """
 
     def __init__(self, inner: Any) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.sizes: list[int] = []
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._inner.info
-
-    def open(self) -> Session:
-        return self._inner.open()
-
-    def step(self, feeds: Sequence[Feed]) -> list[Logits]:
-        return self._inner.step(feeds)
 
     def submit(self, feeds: Sequence[Feed]) -> Ticket:
         self.sizes.append(sum(len(feed.ids) for feed in feeds))
-        return self._inner.submit(feeds)
-
-    def close(self) -> None:
-        self._inner.close()
+        return self.inner.submit(feeds)
 
 
 class Metronome:

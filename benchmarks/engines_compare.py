@@ -14,12 +14,10 @@ keys and values and ours nothing, is not counted.
 """
 
 import argparse
-import platform
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
@@ -29,7 +27,7 @@ from openvino_model import write_model
 from rich.console import Console
 from rich.progress import track
 
-from guardrail.bench.machine import cores
+from guardrail.bench.machine import cores, described
 from guardrail.bench.shape_06b import SHAPE_06B, random_checkpoint
 from guardrail.bench.timing import Spread, unwatched
 from guardrail.checkpoint import Checkpoint
@@ -92,7 +90,7 @@ def main() -> None:
         place = options.keep or Path(scratch)
         checkpoint = options.checkpoint or random_checkpoint(place / "checkpoint", SHAPE_06B, unwatched)
         plan = prepared(checkpoint, place, Runtime(threads=options.threads, kv_precision=options.kv))
-        print(machine(checkpoint))
+        print(described(Checkpoint.open(checkpoint).config, PACKAGES))
         print(f"{options.threads} threads, {options.rounds} rounds, our keys and values in {options.kv}\n")
         if options.agreement:
             print(agreement_table(plan))
@@ -161,17 +159,6 @@ def read_by(plan: Plan, name: str, rows: Sequence[Row]) -> list[Logits]:
     """Return an engine's logits of some rows; it is in memory no longer than that."""
     with closing(plan.load(name)) as engine:
         return read_rows(engine, rows)
-
-
-def machine(checkpoint: Path) -> str:
-    """Return what was measured on what, in a line."""
-    config = Checkpoint.open(checkpoint).config
-    shape = f"{config.n_layers} layers of {config.hidden_size}, vocabulary {config.vocab_size}"
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    cpu = named[0] if named else platform.machine()
-    return f"{shape}; {cpu}, {cores()} cores, Python {platform.python_version()}, {versions}"
 
 
 if __name__ == "__main__":

@@ -17,10 +17,8 @@ from openvino import opset13 as op
 from openvino.op.util import Variable, VariableInfo
 
 from guardrail.checkpoint import Checkpoint
-from guardrail.engines.base import Feed, Logits, ModelInfo, check_feeds, check_logits
+from guardrail.engines.base import HEADS, Feed, Logits, ModelInfo, check_feeds, check_logits
 from guardrail.onnx_export.quantise import quantise_rows
-
-HEADS = ("query_risk", "query_category", "response_risk", "response_category")
 
 Settings = dict[str, str | int]
 """Properties of OpenVINO's CPU plugin."""

@@ -12,19 +12,17 @@ counted. Ratios are of neighbours in one round; in brackets the 10th and the 90t
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
-from guardrail.bench.machine import cores
+from guardrail.bench.machine import cores, described
 from guardrail.bench.shape_06b import SHAPE_06B, random_checkpoint
 from guardrail.bench.timing import Spread, seconds_of, unwatched
 from guardrail.checkpoint import CONFIG_FILE, Checkpoint, read_json
@@ -112,7 +110,7 @@ def main() -> None:
         place = options.keep or Path(scratch)
         checkpoint = options.checkpoint or random_checkpoint(place / "checkpoint", SHAPE_06B, unwatched)
         made = {key: export(checkpoint, place, key) for key in (NAMES | READY if options.agreement else NAMES)}
-        print(machine(checkpoint))
+        print(described(Checkpoint.open(checkpoint).config, PACKAGES))
         if options.agreement:
             print(agreement_table(checkpoint, made))
             return
@@ -210,17 +208,6 @@ def agreement_table(checkpoint: Path, made: dict[Key, Made]) -> str:
             f"{', '.join(f'{share:.2%}' for share in shares)} | {chunks:.1e} |"
         )
     return "\n".join(lines)
-
-
-def machine(checkpoint: Path) -> str:
-    """Return what was measured on what, in a line."""
-    config = Checkpoint.open(checkpoint).config
-    shape = f"{config.n_layers} layers of {config.hidden_size}, vocabulary {config.vocab_size}"
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    cpu = named[0] if named else platform.machine()
-    return f"{shape}; {cpu}, {cores()} cores, Python {platform.python_version()}, {versions}"
 
 
 if __name__ == "__main__":

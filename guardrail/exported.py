@@ -12,11 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from guardrail.engines.runtime import KVPrecision
 from guardrail.errors import CheckpointError, ConfigurationError
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
-KVPrecision = Literal["fp32", "int8"]
 FORMAT: Literal["guardrail-export"] = "guardrail-export"
 FILES = (MODEL_FILE, "model.onnx.data", "config.json", "tokenizer.json")
 KV_MODEL_FILE = "model.kv-int8.onnx"

@@ -227,8 +227,37 @@ def _marked(level: str, category: str) -> Judged:
     return RiskLevel(level), category_name(category), 0.95
 
 
-class FailingEngine:
-    """Wraps an engine and breaks its n-th step."""
+class EngineAround:
+    """An engine around another one, which does the work: for engines that change or watch some of it.
+
+    Attributes:
+        inner: does the work.
+    """
+
+    def __init__(self, inner: Engine) -> None:
+        """Take an engine."""
+        self.inner = inner
+
+    @property
+    def info(self) -> ModelInfo:
+        """The inner engine's."""
+        return self.inner.info
+
+    def open(self) -> Session:
+        """Start an empty session."""
+        return self.inner.open()
+
+    def step(self, feeds: Sequence[Feed]) -> list[Logits]:
+        """Step."""
+        return self.inner.step(feeds)
+
+    def close(self) -> None:
+        """Close the inner engine."""
+        self.inner.close()
+
+
+class FailingEngine(EngineAround):
+    """Breaks the n-th step of another engine."""
 
     def __init__(self, inner: Engine, *, at_step: int, breakage: "Breakage") -> None:
         """Wrap an engine.
@@ -238,28 +267,16 @@ class FailingEngine:
             at_step: number of the first step to break, from 0; later ones break too.
             breakage: what to do there: raise, or return spoiled logits.
         """
-        self._inner, self._at_step, self._breakage = inner, at_step, breakage
+        super().__init__(inner)
+        self._at_step, self._breakage = at_step, breakage
         self.n_steps = 0
-
-    @property
-    def info(self) -> ModelInfo:
-        """The inner engine's."""
-        return self._inner.info
-
-    def open(self) -> Session:
-        """Start an empty session."""
-        return self._inner.open()
 
     def step(self, feeds: Sequence[Feed]) -> list[Logits]:
         """Step, and break when it is time; a step that raises leaves its sessions as they were."""
         self.n_steps += 1
         with _all_or_nothing(feeds):
-            logits = self._inner.step(feeds)
+            logits = self.inner.step(feeds)
             return self._breakage(logits) if self.n_steps > self._at_step else logits
-
-    def close(self) -> None:
-        """Close the inner engine."""
-        self._inner.close()
 
 
 class Breakage(Protocol):

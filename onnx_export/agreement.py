@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from guardrail.engines.base import Engine, Feed, Logits
+from guardrail.engines.base import HEADS, Engine, Feed, Logits, joined
 from guardrail.onnx_export.verify_rows import Row
-
-OUTPUTS = ("query_risk", "query_category", "response_risk", "response_category")
 
 TIE = 1e-4
 """Margin up to which two labels are tied (`decisions.md` 2)."""
@@ -39,7 +37,7 @@ class HeadComparison:
 
 def compare_heads(rows: Sequence[Row], reference: Sequence[Logits], other: Sequence[Logits]) -> list[HeadComparison]:
     """Compare two engines' logits of the same rows, each head by itself."""
-    return [_compare(head, rows, reference, other) for head in OUTPUTS]
+    return [_compare(head, rows, reference, other) for head in HEADS]
 
 
 def _compare(head: str, rows: Sequence[Row], left: Sequence[Logits], right: Sequence[Logits]) -> HeadComparison:
@@ -66,7 +64,7 @@ def feed(engine: Engine, ids: list[int], starts: Sequence[int]) -> Logits:
     session = engine.open()
     ends = [*starts[1:], len(ids)]
     try:
-        return _join([engine.step([Feed(session, ids[i:j])])[0] for i, j in zip(starts, ends, strict=True)])
+        return joined([engine.step([Feed(session, ids[i:j])])[0] for i, j in zip(starts, ends, strict=True)])
     finally:
         session.close()
 
@@ -101,19 +99,15 @@ def read_together(engine: Engine, rows: Sequence[Row], sizes: Sequence[int]) -> 
     finally:
         for session in sessions:
             session.close()
-    return [_join(parts) for parts in pieces]
+    return [joined(parts) for parts in pieces]
 
 
 def largest_difference(left: Sequence[Logits], right: Sequence[Logits]) -> float:
     """Return the largest absolute difference over the last positions that both have."""
     largest = 0.0
     for one, other in zip(left, right, strict=True):
-        for head in OUTPUTS:
+        for head in HEADS:
             a, b = getattr(one, head), getattr(other, head)
             n = min(len(a), len(b))
             largest = max(largest, float(np.abs(a[-n:] - b[-n:]).max()))
     return largest
-
-
-def _join(parts: Sequence[Logits]) -> Logits:
-    return Logits(**{head: np.concatenate([getattr(part, head) for part in parts]) for head in OUTPUTS})

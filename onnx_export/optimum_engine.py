@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from guardrail.checkpoint import CONFIG_FILE, read_json
 from guardrail.checkpoint_config import GuardConfig
-from guardrail.engines.base import Feed, FloatArray, Logits, ModelInfo, Session, check_feeds, check_logits
+from guardrail.engines.base import HEADS, Feed, FloatArray, Logits, ModelInfo, Session, check_feeds, check_logits
+from guardrail.engines.onnx import load_graph
 from guardrail.engines.runtime import Runtime
-from guardrail.errors import CheckpointError, EngineError
+from guardrail.errors import EngineError
 from guardrail.onnx_export.optimum_folder import read_optimum
 
 Past = dict[str, FloatArray]
 """Input name of the graph -> keys or values of the past, float32 [1, kv heads, length, head size]."""
-
-_HEADS = ("query_risk", "query_category", "response_risk", "response_category")
 
 
 class OptimumSession:
@@ -81,7 +79,7 @@ class OptimumEngine:
         folder, settings = Path(folder), runtime or Runtime()
         manifest = read_optimum(folder)
         config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
-        self._runtime: Any = _load(folder / manifest.model_file, settings)
+        self._runtime: Any = load_graph(folder / manifest.model_file, settings)
         self._outputs = [output.name for output in self._runtime.get_outputs()]
         self._vocab_size = config.vocab_size
         shape = (1, config.n_kv_heads, 0, config.head_dim)
@@ -144,7 +142,7 @@ class OptimumEngine:
             outputs = dict(zip(self._outputs, runtime.run(self._outputs, inputs | dict(past)), strict=True))
         except Exception as error:  # the engine edge: onnxruntime's exceptions share no base class
             raise EngineError(f"onnxruntime failed: {type(error).__name__}") from error
-        logits = Logits(**{head: outputs[head][0] for head in _HEADS})
+        logits = Logits(**{head: outputs[head][0] for head in HEADS})
         check_logits(logits, len(ids), self._info)
         return logits, {name: outputs[name.replace("past_key_values", "present")] for name in past}
 
@@ -152,16 +150,3 @@ class OptimumEngine:
 def _length(past: Mapping[str, FloatArray]) -> int:
     """Return how many tokens keys and values are of."""
     return int(next(iter(past.values())).shape[2])
-
-
-def _load(file: Path, settings: Runtime) -> Any:
-    """Load a graph under the options of our own engine, so that what differs is the graph."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads or 0
-    options.log_severity_level = 4  # what goes wrong is raised
-    options.enable_cpu_mem_arena = settings.arena
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the engine edge: onnxruntime's exceptions share no base class
-        raise CheckpointError(f"onnxruntime cannot load the model: {type(error).__name__}") from error

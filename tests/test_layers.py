@@ -86,7 +86,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": TEXT | {"engines.base", "verdict", "decision", "records"},
     "checkpoint": {"checkpoint", "checkpoint_config", "verdict"},
     "checkpoint_config": {"verdict"},
-    "exported": {"checkpoint_config", "verdict"},
+    "exported": {"checkpoint_config", "engines.runtime", "verdict"},
     "network": {"checkpoint", "checkpoint_config", "network"},
     "assets": set(),
     "bench": FACADE | {"bench", "engines", "loader", "checkpoint", "checkpoint_config", "exported"},
@@ -157,7 +157,7 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "adapters.pydantic_ai": {"pydantic_ai"},
     "onnx_export": {"onnx", "numpy", "safetensors", "pydantic", "tokenizers", "rich", "ml_dtypes"},
     "onnx_export.optimum": {"onnx", "optimum", "torch", "transformers"},
-    "onnx_export.optimum_engine": {"numpy", "onnxruntime"},
+    "onnx_export.optimum_engine": {"numpy"},
     "onnx_export.verify": {"onnx", "numpy", "torch", "onnxruntime", "rich", "tokenizers"},
 }
 """Module (longest prefix) to the foreign packages it may import."""

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from guardrail.bench.int8_rate import Int8Product
 from guardrail.bench.timing import Watch, seconds_of
+from guardrail.checkpoint_config import GuardConfig
 
 _PARTS = 8
 """Parts of the array a thread: one that is held up leaves the rest to the others."""
@@ -93,6 +95,15 @@ def measure_machine(bandwidth: Bandwidth, product: Int8Product, threads: int, wa
         versions={name: version for name in PACKAGES if (version := _version(name))},
         bandwidth=read,
         int8_gop_per_s=product.gop_per_s(5),
+    )
+
+
+def described(config: GuardConfig, packages: Sequence[str]) -> str:
+    """Return what is measured on what, in a line: a model's sizes, the machine, and the packages that are installed."""
+    versions = [f"{name} {version}" for name in packages if (version := _version(name))]
+    return (
+        f"{config.n_layers} layers of {config.hidden_size}, vocabulary {config.vocab_size}; {_cpu()}, {cores()} cores, "
+        f"{', '.join([f'Python {platform.python_version()}', *versions])}"
     )
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from guardrail.conversation import Message, Role, ToolCall
 from guardrail.encoding import GuardTokenizer
-from guardrail.engines.base import Engine, Feed, Logits, ModelInfo, Session
+from guardrail.engines.base import Engine, Feed, Logits
 from guardrail.guard import Guard
 from guardrail.policy import Policy
 from guardrail.reuse import KEPT_BYTES
 from guardrail.taxonomy import RESPONSE_LABELS, RiskLevel
-from guardrail.testing import FakeEngine
+from guardrail.testing import EngineAround, FakeEngine
 
 _BEGINNING = (
     Message(
@@ -117,7 +117,7 @@ def _messages(number: int) -> tuple[Message, Message]:
     )
 
 
-class _CountingEngine:
+class _CountingEngine(EngineAround):
     """Counts the tokens that its inner engine reads, and leaves it open.
 
     Attributes:
@@ -125,19 +125,12 @@ class _CountingEngine:
     """
 
     def __init__(self, inner: Engine) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.n_tokens = 0
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._inner.info
-
-    def open(self) -> Session:
-        return self._inner.open()
 
     def step(self, feeds: Sequence[Feed]) -> list[Logits]:
         self.n_tokens += sum(len(feed.ids) for feed in feeds)
-        return self._inner.step(feeds)
+        return self.inner.step(feeds)
 
     def close(self) -> None:
         """Leave it to its owner."""

@@ -63,6 +63,15 @@ class Logits:
     response_category: FloatArray
 
 
+HEADS = ("query_risk", "query_category", "response_risk", "response_category")
+"""Names of the four heads' logits."""
+
+
+def joined(parts: Sequence[Logits]) -> Logits:
+    """Return the logits of consecutive feeds as those of one."""
+    return Logits(*(np.concatenate([getattr(part, head) for part in parts]) for head in HEADS))
+
+
 class Session(Protocol):
     """One conversation's past inside an engine. Used by one caller at a time; different sessions are independent."""
 

@@ -136,7 +136,7 @@ class OnnxEngine:
         if self._settings.device != "cpu":
             raise ConfigurationError("the onnx engine runs on the CPU", hint='load with engine="torch" for a GPU')
         kv_precision = self._settings.kv_precision
-        self._session: Any = _load(Path(folder) / manifest.graph_file(kv_precision), self._settings)
+        self._session: Any = load_graph(Path(folder) / manifest.graph_file(kv_precision), self._settings)
         _loaded.add(self._session)
         self._vocab_size = config.vocab_size
         self._pid = os.getpid()
@@ -264,7 +264,12 @@ class OnnxEngine:
         return found
 
 
-def _load(file: Path, settings: Runtime) -> Any:
+def load_graph(file: Path, settings: Runtime) -> Any:
+    """Return an onnxruntime session of a graph, on the CPU.
+
+    Raises:
+        CheckpointError: onnxruntime cannot load it.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.threads or DEFAULT_THREADS
     options.log_severity_level = 4  # what goes wrong is raised

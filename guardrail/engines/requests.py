@@ -5,15 +5,11 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from guardrail.engines.base import Logits, Session
+from guardrail.engines.base import Logits, Session, joined
 from guardrail.errors import EngineError, EngineTimeout
 
 if TYPE_CHECKING:
     from guardrail.engines.scheduled import ScheduledEngine
-
-OUTPUTS = ("query_risk", "query_category", "response_risk", "response_category")
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +47,7 @@ class Row:
         """Of all that was read."""
         if len(self.parts) == 1:
             return self.parts[0]
-        return Logits(*(np.concatenate([getattr(part, name) for part in self.parts]) for name in OUTPUTS))
+        return joined(self.parts)
 
 
 @dataclass(slots=True, eq=False)

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from guardrail.engines.base import Engine, Feed, Logits, ModelInfo, Session
+from guardrail.engines.base import Engine, Feed, Logits, Session
+from guardrail.testing import EngineAround
 
 RAISES, SPOILS = 13, 17
 """Token ids: the first makes the step raise, the second gives its row NaN."""
 
 
-class GatedEngine:
+class GatedEngine(EngineAround):
     """Runs an engine one permitted step at a time.
 
     Attributes:
@@ -22,17 +23,13 @@ class GatedEngine:
 
     def __init__(self, inner: Engine, *, is_open: bool = False) -> None:
         """Take an engine; unless `is_open`, no step runs before `let_run`."""
-        self.inner = inner
+        super().__init__(inner)
         self.batches: list[list[int]] = []
         self.opened: list[Session] = []
         self._is_open = is_open
         self._permits = threading.Semaphore(0)
         self._changed = threading.Condition()
         self._n_begun = self._n_ended = 0
-
-    @property
-    def info(self) -> ModelInfo:
-        return self.inner.info
 
     def open(self) -> Session:
         self.opened.append(self.inner.open())
@@ -50,9 +47,6 @@ class GatedEngine:
             with self._changed:
                 self._n_ended += 1
                 self._changed.notify_all()
-
-    def close(self) -> None:
-        self.inner.close()
 
     @property
     def is_waiting(self) -> bool:

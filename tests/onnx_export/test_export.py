@@ -9,11 +9,10 @@ import pytest
 
 from guardrail.checkpoint import Checkpoint, write_checkpoint
 from guardrail.checkpoint_config import tensor_shapes
-from guardrail.engines.base import Engine, Feed, FloatArray
+from guardrail.engines.base import HEADS, Engine, Feed, FloatArray
 from guardrail.engines.torch import TorchEngine
 from guardrail.exported import read_manifest
 from guardrail.onnx_export import export_checkpoint
-from guardrail.onnx_export.agreement import OUTPUTS
 from tests.conftest import open_onnx
 from tests.tiny import VOCABULARY, copy_tokenizer, tiny_config, write_tiny
 
@@ -41,7 +40,7 @@ def logits(engine: Engine, ids: list[int]) -> dict[str, FloatArray]:
     session = engine.open()
     found = engine.step([Feed(session, ids)])[0]
     session.close()
-    return {name: getattr(found, name) for name in OUTPUTS}
+    return {name: getattr(found, name) for name in HEADS}
 
 
 def run_graph(
@@ -117,7 +116,7 @@ def test_every_block_size_is_stored_and_mostly_agrees(
     assert read_manifest(folder).block_size == block_size
     ids = np.random.default_rng(2).integers(0, VOCABULARY, 400).tolist()
     exact, rough = logits(engines["onnx-fp32"], ids), logits(open_onnx(folder), ids)
-    for name in OUTPUTS:
+    for name in HEADS:
         assert (exact[name].argmax(-1) == rough[name].argmax(-1)).mean() > 0.9
 
 
@@ -125,7 +124,7 @@ def test_int8_mostly_agrees_with_fp32(engines: dict[str, Engine]) -> None:
     """Random weights have nearly tied labels: at least 90 % of positions agree, each head (stated in verify.py)."""
     ids = np.random.default_rng(2).integers(0, VOCABULARY, 400).tolist()
     exact, rough = logits(engines["onnx-fp32"], ids), logits(engines["onnx-int8"], ids)
-    for name in OUTPUTS:
+    for name in HEADS:
         assert (exact[name].argmax(-1) == rough[name].argmax(-1)).mean() > 0.9
 
 

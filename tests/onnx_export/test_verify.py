@@ -9,13 +9,12 @@ import onnx
 import pytest
 
 from guardrail.checkpoint import Checkpoint
-from guardrail.engines.base import Feed, Logits
+from guardrail.engines.base import HEADS, Feed, Logits
 from guardrail.engines.torch import TorchEngine, TorchSession
 from guardrail.errors import CheckpointError, ConfigurationError
 from guardrail.exported import FILES, KV_MODEL_FILE, MANIFEST_FILE, hash_file, read_manifest
 from guardrail.onnx_export import export_checkpoint
 from guardrail.onnx_export.__main__ import main
-from guardrail.onnx_export.agreement import OUTPUTS
 from guardrail.onnx_export.calibrate import calibrate_kv
 from guardrail.onnx_export.verify import Check, Report, compare, format_report, verify_checkpoint
 from guardrail.onnx_export.verify_rows import fixed_rows
@@ -71,7 +70,7 @@ def test_verify_passes_and_says_on_how_many_items(precision: str, tmp_path: Path
     assert report.passed
     text = format_report(report)
     assert str(report.n_rows) in text
-    assert all(name in text for name in OUTPUTS)
+    assert all(name in text for name in HEADS)
 
 
 def test_verify_fails_on_the_export_of_another_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
@@ -94,7 +93,7 @@ def test_the_table_says_what_passed_and_on_how_many_items(checkpoint: Path, expo
     lines = format_report(report).splitlines()
     assert lines[0] == f"tiny, fp32 against torch fp32, {len(rows)} rows of fixed texts"
     assert lines[-1] == "passed"
-    for name in OUTPUTS:
+    for name in HEADS:
         (line,) = (line for line in lines if line.startswith(f"{name} "))
         assert f"100.00% of {n_positions}" in line
     assert [line[:4] for line in lines if line[:4] in ("pass", "FAIL")] == ["pass"] * len(report.checks) + ["pass"]
@@ -234,7 +233,7 @@ def test_the_module_exports_and_verifies(checkpoint: Path, tmp_path: Path, capsy
     found = json.loads(capsys.readouterr().out)
     assert found["passed"] is True
     assert (found["precision"], found["name"]) == ("fp32", "checkpoint")
-    assert [head["head"] for head in found["heads"]] == list(OUTPUTS)
+    assert [head["head"] for head in found["heads"]] == list(HEADS)
 
 
 def test_the_module_calibrates_too(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
