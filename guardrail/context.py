@@ -33,6 +33,7 @@ class Context:
         tool: name of the tool that is called or answered.
         max_tokens: most tokens that were asked of the LLM; None if unknown.
         attempt: what earlier attempts at this answer came to; None for the first.
+        tenant: whose text it is.
     """
 
     tapes: Tapes
@@ -48,6 +49,7 @@ class Context:
     tool: str | None = None
     max_tokens: int | None = None
     attempt: Attempt | None = None
+    tenant: str | None = None
 
     def decide(self, would: Action, reason: Reason, failure: Failure | None, **found: Any) -> Decision:
         """Return the decision that the rules' action comes to, with who made it, when and about what."""
@@ -63,6 +65,7 @@ class Context:
             failure=failure,
             identity=self.identity,
             tool=self.tool,
+            tenant=self.tenant,
             **found,
         )
 

@@ -100,6 +100,7 @@ class Decision:
             pieces that came; None without a stop, or where no bound was asked of it.
         n_repairs: earlier attempts at this answer that were stopped.
         n_repair_tokens: tokens of those attempts that were judged and never passed on.
+        tenant: whose text it was; None where the caller named none.
     """
 
     id: str
@@ -131,6 +132,7 @@ class Decision:
     saved_tokens: int | None = None
     n_repairs: int = 0
     n_repair_tokens: int = 0
+    tenant: str | None = None
 
     @property
     def stopped(self) -> bool:

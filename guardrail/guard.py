@@ -43,6 +43,7 @@ class Guard(Judging, ToolChecks):
     Attributes:
         engine: runs the model.
         policy: decides what is done about verdicts.
+        sinks: where decisions are recorded.
         n_record_failures: records that a sink failed to take; the decisions stood.
     """
 
@@ -71,7 +72,7 @@ class Guard(Judging, ToolChecks):
         self.policy = load_policy(policy)
         self.n_record_failures = 0
         self._tokenizer = tokenizer
-        self._sinks = tuple(sinks)
+        self.sinks = tuple(sinks)
         self._identity = identify(engine, self.policy)
         self._kept = KeptTapes(engine, kept_bytes) if kept_bytes else None
 
@@ -142,7 +143,7 @@ class Guard(Judging, ToolChecks):
 
     def with_policy(self, policy: PolicySource, *, sinks: Sequence[Sink] | None = None) -> "Guard":
         """Return a guard with another policy on the same engine; sinks stay unless given."""
-        guard = Guard(self.engine, self._tokenizer, policy=policy, sinks=self._sinks if sinks is None else sinks)
+        guard = Guard(self.engine, self._tokenizer, policy=policy, sinks=self.sinks if sinks is None else sinks)
         guard._kept = self._kept
         return guard
 
@@ -269,6 +270,7 @@ class Guard(Judging, ToolChecks):
             identity=self._identity,
             stream_id=_new_id(),
             conversation_id=owner.conversation_id,
+            tenant=owner.tenant,
             clock=time.perf_counter,
             wall_clock=time.time,
             new_id=_new_id,
@@ -279,7 +281,7 @@ class Guard(Judging, ToolChecks):
 
     def _record(self, decision: Decision, text: str) -> None:
         """Hand a decision to every sink; one that fails is logged and counted, and changes nothing."""
-        for sink in self._sinks:
+        for sink in self.sinks:
             try:
                 sink.write(decision, text)
             except Exception as error:  # noqa: BLE001  # the record sink's edge: a broken sink never changes a decision

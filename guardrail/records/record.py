@@ -80,6 +80,7 @@ class Record(_Part):
     saved_tokens: int | None = Field(None, description="at most so many tokens a stopped LLM would still have made")
     n_repairs: int = Field(0, description="earlier attempts at this answer that were stopped")
     n_repair_tokens: int = Field(0, description="tokens of those attempts, judged and never passed on")
+    tenant: str | None = Field(None, description="whose text it was")
     tokens: list[TokenRecord] | None = Field(None, description="all token verdicts, if asked for")
     text: str | None = Field(None, description="the judged text, if asked for")
 
@@ -113,7 +114,7 @@ class Record(_Part):
 _SAME_NAMES = (
     "id", "stream_id", "conversation_id", "direction", "action", "would_action", "reason", "risk", "category",
     "stop_offset", "released_chars", "withheld_chars", "leaked_chars", "unjudged_chars", "n_tokens", "n_windows",
-    "n_dropped_turns", "latency_ms", "tool", "n_deltas", "saved_tokens", "n_repairs", "n_repair_tokens",
+    "n_dropped_turns", "latency_ms", "tool", "n_deltas", "saved_tokens", "n_repairs", "n_repair_tokens", "tenant",
 )  # fmt: skip
 """Fields that a record takes over from its decision under the same name."""
 

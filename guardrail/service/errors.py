@@ -1,0 +1,69 @@
+"""What clients are told of a failure: OpenAI's error envelope, with a status that their libraries act on."""
+
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from guardrail.errors import GuardError
+
+
+class ServiceError(GuardError):
+    """A request cannot be answered.
+
+    Attributes:
+        message: said to the client; never user text.
+        status: HTTP's.
+        type: of OpenAI's errors.
+        code: of OpenAI's errors.
+        param: of OpenAI's errors.
+        retry_after_s: seconds after which it may be tried again; None says nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        type: str = "invalid_request_error",  # noqa: A002  # OpenAI's name
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message, self.status, self.type, self.code, self.param = message, status, type, code, param
+        self.retry_after_s = retry_after_s
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """OpenAI's form."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the response."""
+        headers = {"www-authenticate": "Bearer"} if self.status == 401 else {}
+        if self.retry_after_s is not None:
+            headers["retry-after"] = str(max(1, round(self.retry_after_s)))
+        return headers
+
+    def response(self) -> JSONResponse:
+        """Return the whole response."""
+        return JSONResponse(self.envelope, self.status, headers=self.headers)
+
+
+def overloaded(what: str, retry_after_s: float = 1) -> ServiceError:
+    """Return the error of a server that can take no more now."""
+    return ServiceError(what, status=503, type="server_error", code="overloaded", retry_after_s=retry_after_s)
+
+
+def failed(kind: str, *, is_retryable: bool) -> ServiceError:
+    """Return the error of a guard that could not judge, and whose policy lets nothing pass then.
+
+    Args:
+        kind: name of the failure's class.
+        is_retryable: whether the same request may succeed later.
+    """
+    message = f"the guard could not judge ({kind}); nothing was passed on"
+    if is_retryable:
+        return ServiceError(message, status=503, type="server_error", code="guard_busy", retry_after_s=1)
+    return ServiceError(message, status=500, type="server_error", code="guard_failed")

@@ -1,0 +1,171 @@
+"""`POST /v1/moderations` as OpenAI has it, with messages besides; Mistral's `/v1/chat/moderations` is the same."""
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from guardrail.actions import Action
+from guardrail.conversation import Conversation, Message, Role, to_messages
+from guardrail.decision import Decision, Direction
+from guardrail.errors import EngineOverloaded, EngineTimeout
+from guardrail.guard import Guard
+from guardrail.records import record_values
+from guardrail.service.callers import Caller
+from guardrail.service.categories import OPENAI_CATEGORIES, flags, scores
+from guardrail.service.errors import ServiceError, failed
+from guardrail.service.state import Service, authorised, service_of
+from guardrail.service.verdicts import token_values
+
+router = APIRouter(tags=["moderation"])
+
+ALIASES = (
+    "omni-moderation-latest", "omni-moderation-2024-09-26", "text-moderation-latest", "text-moderation-stable",
+    "text-moderation-007", "mistral-moderation-latest", "guardrail",
+)  # fmt: skip
+"""Names under which clients that know OpenAI's or Mistral's models ask for ours."""
+
+_RETRYABLE = (EngineOverloaded.__name__, EngineTimeout.__name__)
+
+
+class ModerationRequest(BaseModel):
+    """What is to be judged: OpenAI's request, with `messages`, `conversation_id` and `tokens` besides.
+
+    Attributes:
+        input: a text; texts, with a result each; or content parts, with one result for all of them.
+        messages: a conversation instead: its last turn is judged, be it the user's, the assistant's or a tool's.
+        model: ours, or one of OpenAI's names.
+        conversation_id: for the record, and so that nothing is read twice.
+        tokens: whether an answer's result tells of every token.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: str | list[str] | list[dict[str, Any]] | None = None
+    messages: list[dict[str, Any]] | None = None
+    model: str | None = None
+    conversation_id: str | None = Field(None, max_length=256)
+    tokens: bool = False
+
+
+class ChatModerationRequest(BaseModel):
+    """Mistral's request: a conversation, or several.
+
+    Attributes:
+        input: messages, or lists of them.
+        model: as elsewhere.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: list[dict[str, Any]] | list[list[dict[str, Any]]]
+    model: str | None = None
+
+
+@router.post("/v1/moderations")
+async def moderate(
+    asked: ModerationRequest, request: Request, caller: Annotated[Caller, Depends(authorised)]
+) -> dict[str, Any]:
+    """Judge texts or a conversation."""
+    return await _answer(service_of(request), caller, asked, _conversations(asked))
+
+
+@router.post("/v1/chat/moderations")
+async def moderate_chat(
+    asked: ChatModerationRequest, request: Request, caller: Annotated[Caller, Depends(authorised)]
+) -> dict[str, Any]:
+    """Judge the last turn of each conversation."""
+    is_one = not asked.input or isinstance(asked.input[0], Mapping)
+    conversations = [asked.input] if is_one else list(asked.input)
+    whole = ModerationRequest(messages=[], model=asked.model)
+    return await _answer(service_of(request), caller, whole, conversations)
+
+
+def _conversations(asked: ModerationRequest) -> list[Conversation]:
+    """Return what each result is about.
+
+    Raises:
+        ServiceError: there is nothing, or both kinds.
+    """
+    if (asked.input is None) == (asked.messages is None):
+        raise ServiceError("give either input or messages", param="input")
+    if asked.messages is not None:
+        return [asked.messages]
+    given = asked.input
+    if isinstance(given, list) and all(isinstance(one, str) for one in given):
+        return list(given)
+    return [given if isinstance(given, str) else [{"role": "user", "content": given}]]
+
+
+async def _answer(
+    service: Service, caller: Caller, asked: ModerationRequest, conversations: list[Conversation]
+) -> dict[str, Any]:
+    guard = service.guard_for(caller, "moderation")
+    name = guard.engine.info.name
+    if asked.model is not None and asked.model not in (*ALIASES, name):
+        raise ServiceError(
+            f"there is no such model here; valid: {name}, {', '.join(ALIASES)}",
+            status=404, code="model_not_found", param="model",
+        )  # fmt: skip
+    if not 0 < len(conversations) <= service.settings.server.max_inputs:
+        raise ServiceError(f"give 1 to {service.settings.server.max_inputs} inputs", param="input")
+    checks = [_check(guard, to_messages(one), caller, asked.conversation_id) for one in conversations]
+    decisions = await asyncio.gather(*checks)
+    results = [_result(guard, decision, tokens=asked.tokens) for decision in decisions]
+    return {"id": f"modr-{uuid.uuid4().hex}", "model": asked.model or name, "results": results}
+
+
+async def _check(guard: Guard, messages: tuple[Message, ...], caller: Caller, conversation_id: str | None) -> Decision:
+    """Judge the last turn.
+
+    Raises:
+        ServiceError: the guard could not, and its policy lets nothing pass then.
+    """
+    owner = {"conversation_id": conversation_id, "tenant": caller.tenant}
+    if messages and messages[-1].role is Role.ASSISTANT:
+        *before, last = messages
+        decision = await _check_turn(guard, tuple(before), last, owner)
+    else:
+        decision = await guard.acheck_prompt(messages, **owner)
+    if decision.failure and decision.stopped:
+        raise failed(decision.failure.kind, is_retryable=decision.failure.kind in _RETRYABLE)
+    return decision
+
+
+async def _check_turn(
+    guard: Guard, before: tuple[Message, ...], turn: Message, owner: dict[str, str | None]
+) -> Decision:
+    """Judge an assistant's turn: its reasoning and text, then each of its calls; the hardest decision counts."""
+    with await guard.aopen_stream(before, **owner) as stream:
+        if turn.reasoning:
+            await stream.afeed(turn.reasoning, thinking=True, more=True)
+        await stream.afeed(turn.content)
+        await stream.afinish()
+    decisions = [stream.decision]
+    for i, call in enumerate(turn.tool_calls):
+        said = Message(Role.ASSISTANT, turn.content, turn.reasoning, turn.tool_calls[:i])
+        decisions.append(await guard.acheck_tool_call((*before, said), call, **owner))
+    return max(decisions, key=lambda decision: decision.would_action.rank)
+
+
+def _result(guard: Guard, decision: Decision, *, tokens: bool) -> dict[str, Any]:
+    """Return one of OpenAI's results, with the decision's record beside it."""
+    info = guard.engine.info
+    is_answer = decision.direction in (Direction.RESPONSE, Direction.TOOL_CALL)
+    names = (info.response_labels if is_answer else info.prompt_labels).categories
+    verdict = decision.verdict
+    shares = verdict.category_probabilities if verdict else dict.fromkeys(names, 0.0)
+    flagged = decision.would_action is not Action.ALLOW
+    record = record_values(decision)
+    if tokens:
+        record["tokens"] = [token_values(token) for token in decision.tokens]
+    return {
+        "flagged": flagged,
+        "categories": flags(decision.category if flagged else None, names),
+        "category_scores": scores(verdict.non_safe_probability if verdict else 0.0, shares),
+        "category_applied_input_types": {name: ["text"] for name in (*OPENAI_CATEGORIES, *names)},
+        "guardrail": record,
+    }

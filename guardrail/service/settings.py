@@ -1,0 +1,334 @@
+"""What a server is told: one model for the TOML file, the environment and the flags; unknown keys are refused.
+
+Flags win over the environment (`GUARDRAIL_SERVER__PORT=9000`), the environment over the file. A secret may be
+written as `os.environ/NAME`, as LiteLLM's users write it: it is then read from that variable.
+"""
+
+import hashlib
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from guardrail.engines.runtime import KVPrecision
+from guardrail.errors import ConfigurationError
+
+_FROM_ENVIRONMENT = "os.environ/"
+
+
+def _resolve(secret: SecretStr) -> SecretStr:
+    """Return a secret, read from the variable that it names, if it names one."""
+    written = secret.get_secret_value()
+    if not written.startswith(_FROM_ENVIRONMENT):
+        return secret
+    name = written.removeprefix(_FROM_ENVIRONMENT)
+    if not os.environ.get(name):
+        raise ValueError(f"the environment variable {name} is not set")
+    return SecretStr(os.environ[name])
+
+
+Secret = Annotated[SecretStr, AfterValidator(_resolve)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(_Section):
+    """Where it listens, and what it bears.
+
+    Attributes:
+        host: address; one that others can reach needs keys, or `allow_public`.
+        port: TCP port; 0 takes a free one.
+        allow_public: serve a public address without keys.
+        cors_origins: origins whose pages may call from a browser; none by default.
+        playground: whether `/` shows the playground.
+        docs: whether `/docs` and `/openapi.json` are shown.
+        keep_alive_s: seconds of held text after which a stream gets a comment, so that nothing between closes it.
+        drain_s: seconds that open requests and streams get to end after SIGTERM.
+        max_body_bytes: largest request.
+        body_s: seconds in which a request must have arrived.
+        request_s: seconds in which a request without a stream must be answered.
+        max_requests: requests that are worked on at once, streams included; more get 503.
+        max_inputs: texts of one moderation request.
+        n_decisions: latest decisions that are kept for the playground's table.
+        log: form of the log lines.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    allow_public: bool = False
+    cors_origins: tuple[str, ...] = ()
+    playground: bool = True
+    docs: bool = True
+    keep_alive_s: float = Field(10, gt=0)
+    drain_s: float = Field(30, ge=0)
+    max_body_bytes: int = Field(4 * 2**20, ge=1)
+    body_s: float = Field(30, gt=0)
+    request_s: float = Field(120, gt=0)
+    max_requests: int = Field(512, ge=1)
+    max_inputs: int = Field(256, ge=1)
+    n_decisions: int = Field(500, ge=0)
+    log: Literal["text", "json"] = "text"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether others than this machine can reach the address."""
+        if self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return True  # a name: who knows where it leads
+
+
+class GenerativeSettings(_Section):
+    """A Qwen3Guard-Gen model behind an OpenAI-compatible endpoint.
+
+    Attributes:
+        base_url: such as http://localhost:8001/v1.
+        model: name of the model there.
+        api_key: of the endpoint.
+        mode: "completions" with the prompt rendered here, or "chat".
+        timeout_s: seconds for one judgement.
+    """
+
+    base_url: str
+    model: str
+    api_key: Secret = SecretStr("")
+    mode: Literal["completions", "chat"] = "completions"
+    timeout_s: float = Field(30, gt=0)
+
+
+class GuardSettings(_Section):
+    """Which model judges, by which policy.
+
+    Attributes:
+        model: "default" (embedded), a hub id, a checkpoint folder or an exported folder.
+        engine: "onnx", "torch" or "generative".
+        policy: ready policy or TOML file.
+        precision: of the weights; unset takes an export's own, int8 otherwise.
+        threads: threads of one model call; unset takes one for each physical core.
+        kv: precision of the keys and values that are held.
+        context: most tokens that are read at once; unset takes the model's limit.
+        device: of the torch engine, such as "cuda".
+        timeout_s: seconds after which a call of the model fails.
+        max_waiting: calls that may wait for the model; more fail at once.
+        max_sessions: texts that may be open in the model at once.
+        generative: of the engine "generative".
+        strong: a second guard that is asked where this one is uncertain (a cascade).
+    """
+
+    model: str = "default"
+    engine: Literal["onnx", "torch", "generative"] = "onnx"
+    policy: str = "balanced"
+    precision: str | None = None
+    threads: int | None = Field(None, ge=1)
+    kv: KVPrecision = "fp32"
+    context: int | None = Field(None, ge=1)
+    device: str = "cpu"
+    timeout_s: float | None = Field(60, gt=0)
+    max_waiting: int = Field(1024, ge=1)
+    max_sessions: int = Field(512, ge=1)
+    generative: GenerativeSettings | None = None
+    strong: "GuardSettings | None" = None
+
+    @model_validator(mode="after")
+    def _name_endpoint(self) -> Self:
+        if (self.engine == "generative") != (self.generative is not None):
+            raise ValueError("the engine generative and its section belong together")
+        return self
+
+
+class RouteSettings(_Section):
+    """Policies by route; unset takes the guard's."""
+
+    moderation: str | None = None
+    chat: str | None = None
+    streams: str | None = None
+    litellm: str | None = None
+
+
+class UpstreamSettings(_Section):
+    """The LLM behind the proxy.
+
+    Attributes:
+        base_url: of any OpenAI-compatible server, such as https://api.openai.com/v1.
+        api_key: sent to it.
+        forward_authorization: send the client's own key instead; for servers without keys of ours.
+        connect_s: seconds to reach it.
+        timeout_s: seconds without a byte from it.
+        max_response_bytes: largest answer that is read whole.
+    """
+
+    base_url: str
+    api_key: Secret = SecretStr("")
+    forward_authorization: bool = False
+    connect_s: float = Field(10, gt=0)
+    timeout_s: float = Field(120, gt=0)
+    max_response_bytes: int = Field(64 * 2**20, ge=1)
+
+
+class StreamSettings(_Section):
+    """Streams of tokens that clients hold open.
+
+    Attributes:
+        max_open: streams open at once, over all tenants.
+        max_per_tenant: of one tenant.
+        idle_s: seconds without a delta or a reader after which a stream is closed, as abandoned.
+        keep_s: seconds that the events of an ended stream can still be fetched.
+        max_events: events kept for readers that come back; older ones are gone.
+        max_chars: longest answer.
+    """
+
+    max_open: int = Field(256, ge=1)
+    max_per_tenant: int = Field(64, ge=1)
+    idle_s: float = Field(60, gt=0)
+    keep_s: float = Field(60, ge=0)
+    max_events: int = Field(4096, ge=1)
+    max_chars: int = Field(1_000_000, ge=1)
+
+
+class RecordSettings(_Section):
+    """Where decisions are recorded.
+
+    Attributes:
+        path: a file of JSON lines; unset keeps only the latest in memory.
+        include_text: keep the judged text too.
+    """
+
+    path: Path | None = None
+    include_text: bool = False
+
+
+class KeySettings(_Section):
+    """One API key.
+
+    Attributes:
+        name: for logs; never the key.
+        key: the key itself, or `os.environ/NAME`.
+        key_sha256: its SHA-256 instead, hexadecimal.
+        tenant: whose text comes with it; nothing is shared between tenants. Unset takes the name.
+        policy: that its requests are judged by; unset takes the route's.
+        requests_per_minute: more get 429; unset sets no limit.
+    """
+
+    name: str = Field(min_length=1)
+    key: Secret | None = None
+    key_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    tenant: str | None = None
+    policy: str | None = None
+    requests_per_minute: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _have_one(self) -> Self:
+        if (self.key is None) == (self.key_sha256 is None):
+            raise ValueError("a key needs either key or key_sha256")
+        if self.key and len(self.key.get_secret_value()) < 16:
+            raise ValueError("a key needs at least 16 characters")
+        return self
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the key."""
+        if self.key_sha256:
+            return bytes.fromhex(self.key_sha256)
+        return hashlib.sha256((self.key or SecretStr("")).get_secret_value().encode()).digest()
+
+
+class Settings(BaseSettings):
+    """All of it."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="GUARDRAIL_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    server: ServerSettings = ServerSettings()
+    guard: GuardSettings = GuardSettings()
+    routes: RouteSettings = RouteSettings()
+    upstream: UpstreamSettings | None = None
+    streams: StreamSettings = StreamSettings()
+    records: RecordSettings = RecordSettings()
+    keys: tuple[KeySettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.server.is_public and not (self.keys or self.server.allow_public):
+            raise ValueError(
+                f"{self.server.host} can be reached from outside: set [[keys]], or say allow_public = true"
+            )
+        if len({key.name for key in self.keys}) < len(self.keys):
+            raise ValueError("two keys have one name")
+        return self
+
+
+def load_settings(path: Path | None = None, **flags: Any) -> Settings:
+    """Return settings from a TOML file, the environment and flags.
+
+    Args:
+        path: the file; None takes none.
+        flags: nested dicts of what was said on the command line.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or holds an unknown key or an impossible value.
+    """
+    _refuse_bad_toml(path)
+
+    class _Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *args: Any, **kwargs: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            init, env, *_ = (*args, *kwargs.values())
+            file = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
+            return (init, env, *file)
+
+    try:
+        return _Loaded(**flags)
+    except ValidationError as error:
+        raise ConfigurationError(_said(error, path)) from None  # the original shows values, which may be secrets
+
+
+def _refuse_bad_toml(path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is no TOML: {error}") from None
+
+
+def _said(error: ValidationError, path: Path | None) -> str:
+    """Return what is wrong, place by place, without values."""
+    wrong = []
+    for one in error.errors():
+        place = ".".join(map(str, one["loc"]))
+        message = one["msg"].removeprefix("Value error, ")
+        if one["type"] == "extra_forbidden":
+            message = f"unknown key; valid: {', '.join(_keys_beside(one['loc']))}"
+        wrong.append(f"{place}: {message}" if place else message)
+    return f"{path or 'settings'}: {'; '.join(wrong)}"
+
+
+def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the section in which a key stands."""
+    section: type[BaseModel] = Settings
+    for part in place[:-1]:
+        if isinstance(part, str) and part in section.model_fields:
+            section = _section_in(section.model_fields[part].annotation) or section
+    return sorted(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the section that a field's type holds: itself, optional, or one of many."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)

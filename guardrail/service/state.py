@@ -1,0 +1,144 @@
+"""What the routes share: the guard, with a policy for each route and key, metrics, bounds and the latest decisions."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from starlette.requests import HTTPConnection
+
+from guardrail.engines.runtime import Runtime
+from guardrail.errors import ConfigurationError
+from guardrail.guard import Guard, PolicySource
+from guardrail.policy_file import load_policy
+from guardrail.records import JsonlSink, MemorySink, Sink
+from guardrail.service.bounds import Bounds
+from guardrail.service.callers import Caller, Keys
+from guardrail.service.metrics import Metrics
+from guardrail.service.settings import GuardSettings, Settings
+
+
+@dataclass(slots=True)
+class Service:
+    """One server's state. For one event loop.
+
+    Attributes:
+        settings: what it was told.
+        guard: judges; records into `latest`, the metrics and the record file.
+        keys: know who calls.
+        metrics: count.
+        bounds: around every request.
+        latest: the latest decisions.
+        policy: of routes and keys that name none.
+    """
+
+    settings: Settings
+    guard: Guard
+    keys: Keys
+    metrics: Metrics
+    bounds: Bounds
+    latest: MemorySink
+    policy: PolicySource
+    _guards: dict[str, Guard] = field(default_factory=dict)
+
+    def guard_for(self, caller: Caller, route: str) -> Guard:
+        """Return the guard with the policy of the key, else of the route, else its own.
+
+        Args:
+            caller: who calls.
+            route: a field of `RouteSettings`.
+        """
+        policy = caller.policy or getattr(self.settings.routes, route)
+        if policy is None:
+            return self.guard
+        if policy not in self._guards:
+            self._guards[policy] = self.guard.with_policy(policy)
+        return self._guards[policy]
+
+    @property
+    def n_record_failures(self) -> int:
+        """Records that a sink lost."""
+        return sum(guard.n_record_failures for guard in (self.guard, *self._guards.values()))
+
+    def reload_policies(self) -> None:
+        """Read all policies again; those in use until then stay with the requests that have them.
+
+        Raises:
+            PolicyError: one of them cannot be read; then nothing changes.
+        """
+        guard = self.guard.with_policy(self.policy)
+        guards = {policy: guard.with_policy(policy) for policy in named_policies(self.settings)}
+        self.guard, self._guards = guard, guards
+
+
+@contextmanager
+def opened(settings: Settings, bounds: Bounds, metrics: Metrics, guard: Guard | None) -> Iterator[Service]:
+    """Load the guard, unless one is given, and close what was loaded at the end."""
+    latest = MemorySink(settings.server.n_decisions or 1)
+    with ExitStack() as stack:
+        sinks: list[Sink] = [metrics, latest]
+        if settings.records.path:
+            file = JsonlSink(settings.records.path, include_text=settings.records.include_text)
+            sinks.append(stack.enter_context(file))
+        policy: PolicySource = guard.policy if guard else settings.guard.policy
+        if guard is None:
+            guard = stack.enter_context(load_guard(settings.guard))
+            guard.warm_up()
+        recording = guard.with_policy(policy, sinks=[*guard.sinks, *sinks])
+        service = Service(settings, recording, Keys(settings.keys), metrics, bounds, latest, policy)
+        service.reload_policies()
+        metrics.watch_guard(recording)
+        metrics.watch("guardrail_record_failures", "Records that a sink lost.", lambda: service.n_record_failures)
+        yield service
+
+
+def named_policies(settings: Settings) -> set[str]:
+    """Return the policies of routes and keys."""
+    routes = settings.routes
+    named = {routes.moderation, routes.chat, routes.streams, routes.litellm, *(key.policy for key in settings.keys)}
+    return {policy for policy in named if policy}
+
+
+def load_guard(settings: GuardSettings) -> Guard:
+    """Load the guard that settings name.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
+    runtime = Runtime(
+        threads=settings.threads,
+        kv_precision=settings.kv,
+        max_context=settings.context,
+        timeout_s=settings.timeout_s,
+        max_waiting=settings.max_waiting,
+        max_sessions=settings.max_sessions,
+        device=settings.device,
+    )
+    policy = load_policy(settings.policy)
+    if settings.engine == "generative" or settings.strong:
+        raise ConfigurationError("not yet")
+    if settings.model == "default":
+        return Guard.default(policy=policy, runtime=runtime)
+    return Guard.load(
+        settings.model, policy=policy, engine=settings.engine, precision=settings.precision, runtime=runtime
+    )
+
+
+def service_of(connection: HTTPConnection) -> Service:
+    """Return the state of the application that got this request or WebSocket."""
+    service = connection.app.state.service
+    if not isinstance(service, Service):
+        raise RuntimeError("the application has not started")
+    return service
+
+
+async def authorised(connection: HTTPConnection) -> Caller:
+    """Return who calls: a dependency of every route but the operators'.
+
+    Raises:
+        ServiceError: 401, the key is missing or unknown; 429, its rate is used up.
+    """
+    service = service_of(connection)
+    caller = service.keys.caller_of(connection)
+    connection.state.caller = caller
+    await service.keys.count(caller)
+    return caller
