@@ -63,7 +63,8 @@ from guardrail.adapters.langchain.middleware_turns import (
 from guardrail.adapters.langchain.recent import Recent
 from guardrail.conversation import Message, Role, ToolCall
 from guardrail.decision import Decision
-from guardrail.guard import Guard, PolicySource
+from guardrail.guard import Guard
+from guardrail.policy_file import PolicySource
 from guardrail.waiting import Steps, Wait, arun, run, wait
 
 Answered = ModelResponse[Any] | AIMessage | ExtendedModelResponse[Any]

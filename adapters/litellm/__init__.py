@@ -10,8 +10,8 @@ except ImportError as error:
     raise MissingExtra("litellm", "litellm") from error
 
 from guardrail.adapters.litellm.callback import GuardCallback
-from guardrail.adapters.litellm.errors import AnswerStopped, NotUnderstood
 from guardrail.adapters.litellm.sdk import guarded_acompletion, guarded_completion
+from guardrail.wire.errors import AnswerStopped, NotUnderstood
 
 if TYPE_CHECKING:
     from guardrail.adapters.litellm.guardrail import StreamGuardrail

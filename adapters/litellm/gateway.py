@@ -12,24 +12,25 @@ from litellm._logging import verbose_proxy_logger
 from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.proxy.common_utils.callback_utils import add_guardrail_to_applied_guardrails_header
 from litellm.types.guardrails import GuardrailEventHooks
-from litellm.types.utils import Usage
 
 from guardrail.actions import Action
-from guardrail.adapters.litellm.admission import KeptResults, admitting, exchange_of
 from guardrail.adapters.litellm.asking import ask_router
-from guardrail.adapters.litellm.errors import NotUnderstood
-from guardrail.adapters.litellm.exchange import Exchange, refuses
 from guardrail.adapters.litellm.logged import count_usage, judging_logged, log_cut, shadow_of
-from guardrail.adapters.litellm.records import PROVIDER, response_of, status_of, summary_of, tracing_of
-from guardrail.adapters.litellm.requests import conversation_id, tenant
+from guardrail.adapters.litellm.records import PROVIDER, response_of, status_of, tracing_of
+from guardrail.adapters.litellm.requests import conversation_id, exchange_of, tenant
 from guardrail.adapters.litellm.streaming import GatedStream
 from guardrail.adapters.litellm.wholes import judging
-from guardrail.adapters.litellm.wire import Gate
+from guardrail.adapters.litellm.wire import dumped
 from guardrail.conversation import ToolCall
 from guardrail.decision import Decision
 from guardrail.errors import ConversationError
 from guardrail.guard import Guard
 from guardrail.waiting import Wait, arun, wait
+from guardrail.wire.admission import KeptResults, admitting
+from guardrail.wire.errors import NotUnderstood
+from guardrail.wire.exchange import Exchange, refuses
+from guardrail.wire.gate import Gate
+from guardrail.wire.summary import summary_of
 
 _MCP_EVENTS = {
     GuardrailEventHooks.pre_call: GuardrailEventHooks.pre_mcp_call,
@@ -116,11 +117,11 @@ class Gateway:
         exchange = self._read(data)
         started = time.time()
 
-        async def settle(gate: Gate) -> Usage | None:
+        async def settle(gate: Gate) -> dict[str, Any] | None:
             self._note_all(data, gate, started)
             usage = await asyncio.to_thread(count_usage, data, gate)
             await log_cut(data, gate, usage)
-            return usage if (data.get("stream_options") or {}).get("include_usage") else None
+            return dumped(usage) if (data.get("stream_options") or {}).get("include_usage") else None
 
         async def ask_again(messages: Sequence[Mapping[str, Any]]) -> AsyncIterator[Any]:
             again: AsyncIterator[Any] = await ask_router(data, messages, stream=True)

@@ -8,14 +8,15 @@ from typing import Any
 from litellm import token_counter
 from litellm.types.utils import Choices, Message, ModelResponse, Usage
 
-from guardrail.adapters.litellm.admission import KeptResults, admitting, exchange_of
-from guardrail.adapters.litellm.errors import NotUnderstood
-from guardrail.adapters.litellm.requests import Asked
+from guardrail.adapters.litellm.requests import exchange_of
 from guardrail.adapters.litellm.wholes import judging
-from guardrail.adapters.litellm.wire import Gate
 from guardrail.decision import Decision
 from guardrail.guard import Guard
 from guardrail.waiting import Steps
+from guardrail.wire.admission import KeptResults, admitting
+from guardrail.wire.asked import Asked
+from guardrail.wire.errors import NotUnderstood
+from guardrail.wire.gate import Gate
 
 
 def shadow_of(guard: Guard) -> Guard:

@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from guardrail.adapters.litellm.errors import NotUnderstood
-from guardrail.adapters.litellm.event_gate import EventGate
-from guardrail.adapters.litellm.exchange import Exchange
-from guardrail.adapters.litellm.records import summary_of
 from guardrail.waiting import Steps
+from guardrail.wire.errors import NotUnderstood
+from guardrail.wire.event_gate import EventGate
+from guardrail.wire.exchange import Exchange
+from guardrail.wire.summary import summary_of
 
 Event = Mapping[str, Any]
 

@@ -4,23 +4,11 @@ from typing import Any
 
 from litellm.types.utils import GuardrailStatus, GuardrailTracingDetail
 
-from guardrail.adapters.litellm.exchange import refuses
 from guardrail.decision import Decision
+from guardrail.wire.exchange import refuses
+from guardrail.wire.summary import summary_of
 
 PROVIDER = "guardrail-stream"
-
-
-def summary_of(decision: Decision) -> dict[str, Any]:
-    """Return what a client may know of a decision; no text."""
-    return {
-        "decision_id": decision.id,
-        "direction": decision.direction.value,
-        "action": decision.action.value,
-        "reason": decision.reason.value,
-        "risk": decision.risk.value if decision.risk else None,
-        "category": decision.category,
-        "tool": decision.tool,
-    }
 
 
 def response_of(decision: Decision) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """LiteLLM's own calls with a guard around them: prompts, whole answers, streams, tool calls, several choices."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from copy import deepcopy
 from inspect import signature
 from typing import Any, Self
@@ -8,18 +8,20 @@ from typing import Any, Self
 import litellm
 from litellm.types.utils import Choices, Delta, Message, ModelResponse, ModelResponseStream, StreamingChoices
 
-from guardrail.adapters.litellm.admission import KeptResults, admitting, exchange_of
 from guardrail.adapters.litellm.asking import repeated
-from guardrail.adapters.litellm.chat import ChatGate
-from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.adapters.litellm.logged import count_usage
-from guardrail.adapters.litellm.records import summary_of
+from guardrail.adapters.litellm.requests import exchange_of
 from guardrail.adapters.litellm.streaming import GatedStream, close_stream
 from guardrail.adapters.litellm.wholes import judging
-from guardrail.adapters.litellm.wire import Gate
+from guardrail.adapters.litellm.wire import dumped, unpacked
 from guardrail.decision import Decision
 from guardrail.guard import Guard
 from guardrail.waiting import Wait, arun, run, wait
+from guardrail.wire.admission import KeptResults, admitting
+from guardrail.wire.chat import ChatGate
+from guardrail.wire.exchange import Exchange
+from guardrail.wire.gate import Gate
+from guardrail.wire.summary import summary_of
 
 _KEPT = KeptResults()
 
@@ -111,6 +113,7 @@ class GuardedStream(Iterator[Any]):
     def __init__(self, call: _Call, source: Any) -> None:
         self._call = call
         self._source = source
+        self._pack: Callable[[Any], Any] = unpacked({}).pack  # until the first chunk shows its form
         self._chunks = self._gate()
 
     def __next__(self) -> Any:
@@ -139,21 +142,23 @@ class GuardedStream(Iterator[Any]):
             refusal = next((answer.decision for answer in gate.answers.values() if answer.is_stopped), None)
             if refusal and exchange.raises:
                 raise exchange.exception(refusal)
-            if gate.is_cut and self._call.wants_usage and (last := gate.counting(count_usage(self._call.data, gate))):
-                yield last
+            if gate.is_cut and self._call.wants_usage:
+                last = gate.counting(dumped(count_usage(self._call.data, gate)))
+                yield from map(self._pack, [last] if last else [])
         finally:
             gate.close()
             self._hang_up()
 
     def _attempt(self, gate: ChatGate) -> Iterator[Any]:
         for chunk in self._source:
-            made = [*run(gate.taking(chunk)), *run(gate.catching_up())]
+            piece, self._pack = unpacked(chunk)
+            made = [*run(gate.taking(piece)), *run(gate.catching_up())]
             if gate.is_done:
                 self._hang_up()
-            yield from made
+            yield from map(self._pack, made)
             if gate.is_done:
                 break
-        yield from run(gate.finishing())
+        yield from map(self._pack, run(gate.finishing()))
 
     def _hang_up(self) -> None:
         below = getattr(self._source, "completion_stream", None)
@@ -184,7 +189,7 @@ class AsyncGuardedStream(AsyncIterator[Any]):
         await self.aclose()
 
     async def _count(self, gate: Gate) -> Any:
-        return count_usage(self._call.data, gate) if self._call.wants_usage else None
+        return dumped(count_usage(self._call.data, gate)) if self._call.wants_usage else None
 
     async def _ask_again(self, more: list[dict[str, Any]]) -> AsyncIterator[Any]:
         self._source = await litellm.acompletion(**self._call.again(more))

@@ -1,107 +1,30 @@
-"""Whatever comes through LiteLLM's stream: which format it is, and frames of server-sent events taken apart."""
+"""LiteLLM's objects as the JSON that gates read, and back."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any
 
+from litellm.types.llms.base import BaseLiteLLMOpenAIResponseObject
 from litellm.types.utils import ModelResponse, ModelResponseStream, TextCompletionResponse
+from pydantic import BaseModel
 
-from guardrail.adapters.litellm.answer import Answer
-from guardrail.adapters.litellm.chat import ChatGate
-from guardrail.adapters.litellm.errors import NotUnderstood
-from guardrail.adapters.litellm.exchange import Exchange
-from guardrail.adapters.litellm.messages import EVENTS, MessagesGate
-from guardrail.adapters.litellm.response_events import get
-from guardrail.adapters.litellm.responses import ResponsesGate
-from guardrail.waiting import Steps
+from guardrail.wire.errors import NotUnderstood
+from guardrail.wire.frames import Frames, Unpacked
 
-Pack = Callable[[Any], Any]
-"""Puts what leaves into the form in which it came."""
-
-
-_MAX_FRAME_BYTES = 16 * 2**20
-"""Longest frame that is waited for. Our choice."""
-
-
-class Gate(Protocol):
-    """The pieces of one answer in one format."""
-
-    answers: dict[int, Answer[Any]]
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the LLM need not go on."""
-        ...
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether an answer was stopped, and what the LLM wrote is not what was released."""
-        ...
-
-    def taking(self, piece: Any, /) -> Steps[list[Any]]:
-        """Take a piece; return those that may leave."""
-        ...
-
-    def catching_up(self) -> Steps[list[Any]]:
-        """Read all that was taken; return the pieces that may leave."""
-        ...
-
-    def finishing(self) -> Steps[list[Any]]:
-        """Come to an end; return the rest."""
-        ...
-
-    @property
-    def is_repairable(self) -> bool:
-        """Whether a stopped answer waits for the LLM to go on with it."""
-        ...
-
-    def repairing(self) -> list[dict[str, Any]]:
-        """Start another attempt; return what is said to the LLM before it."""
-        ...
-
-    def counting(self, usage: Any) -> Any:
-        """Return a piece with the usage, if one is missing."""
-        ...
-
-    def close(self) -> None:
-        """Free what is still open."""
-        ...
-
-
-def gate_for(piece: Any, exchange: Exchange, *, allows_repair: bool) -> Gate:
-    """Return the gate for a stream that begins with this piece.
-
-    Raises:
-        NotUnderstood: it is of no format that the guard reads.
-    """
-    if isinstance(piece, ModelResponseStream):
-        return ChatGate(exchange, allows_repair=allows_repair and exchange.n_choices == 1)
-    if isinstance(piece, TextCompletionResponse):
-        return ChatGate(exchange)
-    kind = get(piece, "type") if not isinstance(piece, ModelResponse) else None
-    kind = getattr(kind, "value", kind)
-    if isinstance(kind, str) and kind.startswith("response."):
-        return ResponsesGate(exchange)
-    if kind in EVENTS:
-        return MessagesGate(exchange)
-    raise NotUnderstood(f"the stream's pieces, {type(piece).__name__}, are in no format that it can read")
-
-
-class Unpacked(NamedTuple):
-    """A piece that a gate reads, and how what leaves is packed again."""
-
-    piece: Any
-    pack: Pack
+Held = dict[str, Any]
 
 
 class Unpacker:
-    """Takes what a stream gives; returns pieces that a gate reads, each with how it is packed again.
+    """Takes what a stream of LiteLLM's gives: objects, dicts, or server-sent events as bytes or text, cut anywhere.
 
-    Bytes and text are server-sent events, cut anywhere.
+    Attributes:
+        is_done: never: LiteLLM's streams end by themselves.
     """
 
+    is_done = False
+
     def __init__(self) -> None:
-        self._left = b""
+        self._frames = Frames()
 
     def take(self, item: Any) -> Iterator[Unpacked]:
         """Yield the pieces that are complete now.
@@ -109,12 +32,12 @@ class Unpacker:
         Raises:
             NotUnderstood: the item cannot be read.
         """
-        if isinstance(item, bytes | bytearray | str):
-            yield from self._take_frames(item)
-        elif isinstance(item, Mapping):
-            yield Unpacked(_as_piece(item), _as_dict)
+        if isinstance(item, str):
+            yield from (Unpacked(one, _decoded(pack)) for one, pack in self._frames.take(item.encode()))
+        elif isinstance(item, bytes | bytearray):
+            yield from self._frames.take(bytes(item))
         else:
-            yield Unpacked(item, _as_it_is)
+            yield unpacked(item)
 
     def end(self) -> None:
         """Say that no more comes.
@@ -122,56 +45,49 @@ class Unpacker:
         Raises:
             NotUnderstood: the stream ended inside a frame.
         """
-        if self._left.strip():
-            raise NotUnderstood("the stream ended inside a frame")
-
-    def _take_frames(self, data: bytes | bytearray | str) -> Iterator[Unpacked]:
-        is_text = isinstance(data, str)
-        self._left += data.encode() if isinstance(data, str) else bytes(data)
-        self._left = self._left.replace(b"\r\n", b"\n")
-        while b"\n\n" in self._left:
-            frame, _, self._left = self._left.partition(b"\n\n")
-            yield from _read_frame(frame, is_text)
-        if len(self._left) > _MAX_FRAME_BYTES:
-            raise NotUnderstood("a frame of the stream has no end")
+        self._frames.end()
 
 
-def _read_frame(frame: bytes, is_text: bool) -> Iterator[Unpacked]:
-    lines = frame.split(b"\n")
-    payload = b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
-    if not payload or payload == b"[DONE]":  # a comment, or LiteLLM's own end, which it sends by itself
-        return
-    try:
-        held = json.loads(payload)
-    except ValueError:
-        raise NotUnderstood("a frame of the stream holds no JSON") from None
-    if not isinstance(held, Mapping):
-        raise NotUnderstood("a frame of the stream holds no object")
+def unpacked(item: Any) -> Unpacked:
+    """Return an object or a dict as JSON, with how what leaves is packed again.
 
-    def pack(made: Any) -> bytes | str:
-        packed = _as_dict(made)
-        head = f"event: {packed['type']}\n" if "type" in packed else ""
-        text = f"{head}data: {json.dumps(packed, ensure_ascii=False)}\n\n"
-        return text if is_text else text.encode()
-
-    yield Unpacked(_as_piece(held), pack)
+    Raises:
+        NotUnderstood: it is neither.
+    """
+    if isinstance(item, Mapping):
+        return Unpacked(item, _as_it_is)
+    if isinstance(item, ModelResponseStream | TextCompletionResponse):
+        return Unpacked(dumped(item), partial(_as_chunk, item))
+    if isinstance(item, BaseModel) and not isinstance(item, ModelResponse):
+        return Unpacked(dumped(item), _as_event)
+    raise NotUnderstood(f"the stream's pieces, {type(item).__name__}, are in no format that it can read")
 
 
-def _as_piece(held: Mapping[str, Any]) -> Any:
-    """Return a dict as a gate reads it: completions as chunks."""
-    if "type" in held or "choices" not in held:
-        return held
-    try:
-        if held.get("object") == "text_completion":
-            return TextCompletionResponse(**held)
-        return ModelResponseStream(**held)
-    except (TypeError, ValueError, AttributeError):
-        raise NotUnderstood("a chunk of the stream is no completion's") from None  # the original shows the text
+def dumped(item: BaseModel) -> Held:
+    """Return an object as JSON."""
+    return item.model_dump(mode="json", exclude_none=True, warnings=False)
 
 
-def _as_dict(made: Any) -> Mapping[str, Any]:
-    return made if isinstance(made, Mapping) else made.model_dump(mode="json", exclude_none=True)
+def _as_chunk(like: Any, made: Mapping[str, Any]) -> Any:
+    """Return a chunk of the kind of another one, with what LiteLLM keeps about it; a stop's summary is where LiteLLM
+    looks for what it does not know.
+    """
+    choices = [dict(choice) for choice in made["choices"]]
+    for choice in choices:
+        if (summary := choice.pop("guardrail", None)) and "delta" in choice:
+            choice["delta"] = {**choice["delta"], "provider_specific_fields": {"guardrail": summary}}
+    chunk = type(like)(**{**made, "choices": choices})
+    chunk._hidden_params = like._hidden_params
+    return chunk
+
+
+def _as_event(made: Mapping[str, Any]) -> Any:
+    return BaseLiteLLMOpenAIResponseObject(**made)
 
 
 def _as_it_is(made: Any) -> Any:
     return made
+
+
+def _decoded(pack: Callable[[Any], bytes]) -> Callable[[Any], str]:
+    return lambda made: pack(made).decode()

@@ -22,6 +22,9 @@ _ID = re.compile(r"[\w.:-]{1,128}")
 UNBOUNDED = ("/healthz", "/readyz", "/metrics")
 """Routes that answer however busy the server is."""
 
+CONTINUED = "/v1/streams/"
+"""Below it lies what belongs to streams that are open: they may end while the server drains."""
+
 
 class Bounds:
     """Wraps an application. For one event loop.
@@ -58,15 +61,29 @@ class Bounds:
     async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send, self._settings)
         counts = scope["path"] not in UNBOUNDED
-        if counts and (refusal := self._refusal()):
+        if counts and (refusal := self._refusal(scope["path"])):
             await exchange.refuse(refusal)
         else:
             self._open(counts)
             try:
-                await app(scope, exchange.receive, exchange.send)
+                await self._within_time(app, scope, exchange)
             finally:
                 self._open(-counts)
         self._tell(exchange)
+
+    async def _within_time(self, app: ASGIApp, scope: Scope, exchange: "_Exchange") -> None:
+        """Run the application; what is not answered in time is ended, but for streams."""
+        try:
+            async with asyncio.timeout(self._settings.request_s) as exchange.deadline:
+                if scope["type"] == "websocket":
+                    exchange.deadline.reschedule(None)
+                await app(scope, exchange.receive, exchange.send)
+        except TimeoutError:
+            if exchange.status:
+                raise
+            seconds = f"{self._settings.request_s:g} seconds"
+            message = f"the request was not answered within {seconds}; nothing was passed on"
+            await exchange.refuse(ServiceError(message, status=504, type="server_error", code="timeout"))
 
     def _open(self, change: int) -> None:
         self.n_open += change
@@ -74,8 +91,8 @@ class Bounds:
         if not self.n_open:
             self._is_idle.set()
 
-    def _refusal(self) -> ServiceError | None:
-        if self.is_draining:
+    def _refusal(self, path: str) -> ServiceError | None:
+        if self.is_draining and not path.startswith(CONTINUED):
             return overloaded("the server is shutting down", retry_after_s=5)
         if self.n_open >= self._settings.max_requests:
             return overloaded("too many requests are being worked on")
@@ -101,6 +118,7 @@ class _Exchange:
         self._settings = settings
         self._n_bytes = 0
         self._has_body = scope["type"] == "websocket"
+        self.deadline: asyncio.Timeout | None = None
         self.started = time.perf_counter()
         self._loop_started = asyncio.get_running_loop().time()
         self.status = 0
@@ -134,22 +152,20 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         """Pass on what the application sends, with the request's id in front."""
-        if message["type"] == "http.response.start":
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
             self.status = message["status"]
-            message.setdefault("headers", []).append((b"x-request-id", self.id.encode()))
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.id.encode())]
+            if self.deadline and _is_stream(message):
+                self.deadline.reschedule(None)
         elif message["type"] == "websocket.accept":
             self.status = 101
-        elif message["type"] == "websocket.close" and not self.status:
-            self.status = 403
         await self._send(message)
 
     async def refuse(self, error: ServiceError) -> None:
-        """Answer with an error."""
+        """Answer with an error; to a WebSocket, instead of the handshake."""
         if self._scope["type"] == "websocket":
             await self._receive()
-            await self.send({"type": "websocket.close", "code": 1013, "reason": error.message})
-        else:
-            await error.response()(self._scope, self._receive, self.send)
+        await error.response()(self._scope, self._receive, self.send)
 
     async def _in_time(self, receive: Callable[[], Awaitable[Message]]) -> Message:
         try:
@@ -159,6 +175,10 @@ class _Exchange:
             raise ServiceError(
                 f"the request did not arrive within {self._settings.body_s:g} seconds", status=408, code="timeout"
             ) from None
+
+
+def _is_stream(start: Message) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in start["headers"])
 
 
 def _request_id(scope: Scope) -> str:

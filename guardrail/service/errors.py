@@ -4,7 +4,8 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from guardrail.errors import GuardError
+from guardrail.decision import Decision
+from guardrail.errors import EngineOverloaded, EngineTimeout, GuardError
 
 
 class ServiceError(GuardError):
@@ -56,14 +57,19 @@ def overloaded(what: str, retry_after_s: float = 1) -> ServiceError:
     return ServiceError(what, status=503, type="server_error", code="overloaded", retry_after_s=retry_after_s)
 
 
-def failed(kind: str, *, is_retryable: bool) -> ServiceError:
-    """Return the error of a guard that could not judge, and whose policy lets nothing pass then.
+def refuse_failure(decision: Decision) -> None:
+    """Refuse a decision that keeps something back because the guard could not judge it: that is no verdict.
 
-    Args:
-        kind: name of the failure's class.
-        is_retryable: whether the same request may succeed later.
+    Raises:
+        ServiceError: 503 for what may pass, 500 else.
     """
-    message = f"the guard could not judge ({kind}); nothing was passed on"
-    if is_retryable:
-        return ServiceError(message, status=503, type="server_error", code="guard_busy", retry_after_s=1)
-    return ServiceError(message, status=500, type="server_error", code="guard_failed")
+    failure = decision.failure
+    if failure is None or not decision.stopped:
+        return
+    message = f"the guard could not judge ({failure.kind}); nothing was passed on"
+    if failure.kind in _RETRYABLE:
+        raise ServiceError(message, status=503, type="server_error", code="guard_busy", retry_after_s=1)
+    raise ServiceError(message, status=500, type="server_error", code="guard_failed")
+
+
+_RETRYABLE = (EngineOverloaded.__name__, EngineTimeout.__name__)

@@ -85,6 +85,7 @@ class Metrics:
             | {"policy": guard.policy.name}
         )
         self.watch("guardrail_queue_waiting", "Calls that wait for the model.", lambda: getattr(engine, "n_waiting", 0))
+        self.watch("guardrail_engine_tokens", "Tokens that the model was given.", lambda: getattr(engine, "n_read", 0))
 
     def text(self) -> bytes:
         """Return all of it, as Prometheus reads it."""

@@ -11,12 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from guardrail.actions import Action
 from guardrail.conversation import Conversation, Message, Role, to_messages
 from guardrail.decision import Decision, Direction
-from guardrail.errors import EngineOverloaded, EngineTimeout
 from guardrail.guard import Guard
 from guardrail.records import record_values
 from guardrail.service.callers import Caller
 from guardrail.service.categories import OPENAI_CATEGORIES, flags, scores
-from guardrail.service.errors import ServiceError, failed
+from guardrail.service.errors import ServiceError, refuse_failure
 from guardrail.service.state import Service, authorised, service_of
 from guardrail.service.verdicts import token_values
 
@@ -27,8 +26,6 @@ ALIASES = (
     "text-moderation-007", "mistral-moderation-latest", "guardrail",
 )  # fmt: skip
 """Names under which clients that know OpenAI's or Mistral's models ask for ours."""
-
-_RETRYABLE = (EngineOverloaded.__name__, EngineTimeout.__name__)
 
 
 class ModerationRequest(BaseModel):
@@ -130,8 +127,7 @@ async def _check(guard: Guard, messages: tuple[Message, ...], caller: Caller, co
         decision = await _check_turn(guard, tuple(before), last, owner)
     else:
         decision = await guard.acheck_prompt(messages, **owner)
-    if decision.failure and decision.stopped:
-        raise failed(decision.failure.kind, is_retryable=decision.failure.kind in _RETRYABLE)
+    refuse_failure(decision)
     return decision
 
 

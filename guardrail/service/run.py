@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, host=settings.server.host, port=settings.server.port, ws="websockets-sansio", log_config=None,
-                access_log=False, server_header=False, timeout_graceful_shutdown=5, ws_max_size=2**20,
+                access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=5, ws_max_size=2**20,
                 timeout_keep_alive=75,
             )
         )  # fmt: skip
@@ -45,6 +45,11 @@ class Server(uvicorn.Server):
         else:
             super().handle_exit(sig, frame)
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application and serve it; what keeps it from starting is raised as it is, not logged."""
+        async with self._app.router.lifespan_context(self._app):
+            await super().serve(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell where."""
         await super().startup(sockets)
@@ -52,6 +57,11 @@ class Server(uvicorn.Server):
             if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
             self._tell(self._banner())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the streams that are still open, whose readers are told, then the connections."""
+        await self._app.state.streams.close()
+        await super().shutdown(sockets)
 
     @property
     def port(self) -> int:
@@ -64,6 +74,7 @@ class Server(uvicorn.Server):
         log.info("draining: %d requests are open, %g seconds at most", bounds.n_open, seconds)
         try:
             async with asyncio.timeout(seconds):
+                await self._app.state.streams.wait_ended()
                 await bounds.wait_idle()
         except TimeoutError:
             log.warning("%d requests did not end in time and are closed", bounds.n_open)

@@ -60,19 +60,19 @@ class ServerSettings(_Section):
     """
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     allow_public: bool = False
     cors_origins: tuple[str, ...] = ()
     playground: bool = True
     docs: bool = True
-    keep_alive_s: float = Field(10, gt=0)
-    drain_s: float = Field(30, ge=0)
-    max_body_bytes: int = Field(4 * 2**20, ge=1)
-    body_s: float = Field(30, gt=0)
-    request_s: float = Field(120, gt=0)
-    max_requests: int = Field(512, ge=1)
-    max_inputs: int = Field(256, ge=1)
-    n_decisions: int = Field(500, ge=0)
+    keep_alive_s: float = Field(default=10, gt=0)
+    drain_s: float = Field(default=30, ge=0)
+    max_body_bytes: int = Field(default=4 * 2**20, ge=1)
+    body_s: float = Field(default=30, gt=0)
+    request_s: float = Field(default=600, gt=0)
+    max_requests: int = Field(default=512, ge=1)
+    max_inputs: int = Field(default=256, ge=1)
+    n_decisions: int = Field(default=500, ge=0)
     log: Literal["text", "json"] = "text"
 
     @property
@@ -101,7 +101,7 @@ class GenerativeSettings(_Section):
     model: str
     api_key: Secret = SecretStr("")
     mode: Literal["completions", "chat"] = "completions"
-    timeout_s: float = Field(30, gt=0)
+    timeout_s: float = Field(default=30, gt=0)
 
 
 class GuardSettings(_Section):
@@ -127,13 +127,13 @@ class GuardSettings(_Section):
     engine: Literal["onnx", "torch", "generative"] = "onnx"
     policy: str = "balanced"
     precision: str | None = None
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     kv: KVPrecision = "fp32"
-    context: int | None = Field(None, ge=1)
+    context: int | None = Field(default=None, ge=1)
     device: str = "cpu"
-    timeout_s: float | None = Field(60, gt=0)
-    max_waiting: int = Field(1024, ge=1)
-    max_sessions: int = Field(512, ge=1)
+    timeout_s: float | None = Field(default=60, gt=0)
+    max_waiting: int = Field(default=1024, ge=1)
+    max_sessions: int = Field(default=512, ge=1)
     generative: GenerativeSettings | None = None
     strong: "GuardSettings | None" = None
 
@@ -168,9 +168,9 @@ class UpstreamSettings(_Section):
     base_url: str
     api_key: Secret = SecretStr("")
     forward_authorization: bool = False
-    connect_s: float = Field(10, gt=0)
-    timeout_s: float = Field(120, gt=0)
-    max_response_bytes: int = Field(64 * 2**20, ge=1)
+    connect_s: float = Field(default=10, gt=0)
+    timeout_s: float = Field(default=120, gt=0)
+    max_response_bytes: int = Field(default=64 * 2**20, ge=1)
 
 
 class StreamSettings(_Section):
@@ -183,14 +183,17 @@ class StreamSettings(_Section):
         keep_s: seconds that the events of an ended stream can still be fetched.
         max_events: events kept for readers that come back; older ones are gone.
         max_chars: longest answer.
+        server_name: of this server among several: it stands in the ids of its streams, `stream_NAME.SECRET`, so that
+            whoever balances load can send every delta to the server that holds its stream.
     """
 
-    max_open: int = Field(256, ge=1)
-    max_per_tenant: int = Field(64, ge=1)
-    idle_s: float = Field(60, gt=0)
-    keep_s: float = Field(60, ge=0)
-    max_events: int = Field(4096, ge=1)
-    max_chars: int = Field(1_000_000, ge=1)
+    max_open: int = Field(default=256, ge=1)
+    max_per_tenant: int = Field(default=64, ge=1)
+    idle_s: float = Field(default=60, gt=0)
+    keep_s: float = Field(default=60, ge=0)
+    max_events: int = Field(default=4096, ge=1)
+    max_chars: int = Field(default=1_000_000, ge=1)
+    server_name: str = Field(default="", pattern="^[A-Za-z0-9-]{0,64}$")
 
 
 class RecordSettings(_Section):
@@ -219,10 +222,10 @@ class KeySettings(_Section):
 
     name: str = Field(min_length=1)
     key: Secret | None = None
-    key_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    key_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     tenant: str | None = None
     policy: str | None = None
-    requests_per_minute: int | None = Field(None, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _have_one(self) -> Self:
@@ -265,6 +268,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{self.server.host} can be reached from outside: set [[keys]], or say allow_public = true"
             )
+        if self.keys and self.upstream and self.upstream.forward_authorization:
+            raise ValueError("[[keys]] and forward_authorization exclude each other: the upstream would get our keys")
         if len({key.name for key in self.keys}) < len(self.keys):
             raise ValueError("two keys have one name")
         return self

@@ -8,8 +8,8 @@ from starlette.requests import HTTPConnection
 
 from guardrail.engines.runtime import Runtime
 from guardrail.errors import ConfigurationError
-from guardrail.guard import Guard, PolicySource
-from guardrail.policy_file import load_policy
+from guardrail.guard import Guard
+from guardrail.policy_file import PolicySource, load_policy
 from guardrail.records import JsonlSink, MemorySink, Sink
 from guardrail.service.bounds import Bounds
 from guardrail.service.callers import Caller, Keys

@@ -85,7 +85,7 @@ async def test_every_door_releases_the_same_and_leaks_nothing(
     (decision,) = answers(sink)
     assert decision.conversation_id == "c"
     plain = MemorySink()
-    await play("facade", Guard(guard.engine, guard._tokenizer, sinks=[plain]), Script(CANARY.text, size))
+    await play("facade", Guard(guard.engine, guard.reader, sinks=[plain]), Script(CANARY.text, size))
     assert essence(decision) == essence(answers(plain)[0])
     assert [outlet for outlet in played.spy.leaks(CANARY) if outlet.leaks] == []
     assert script.n_closed == 1

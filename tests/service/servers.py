@@ -13,7 +13,7 @@ from guardrail import Guard
 from guardrail.records import MemorySink
 from guardrail.service import Settings, create_app
 from guardrail.service.run import Server
-from guardrail.testing import FailingEngine, MarkerEngine, default_tokenizer, raising
+from guardrail.testing import Breakage, FailingEngine, MarkerEngine, default_tokenizer, raising
 
 MARKERS = {"☠": ("Unsafe", "Violent"), "☢": ("Controversial", "Unethical Acts")}
 """Characters from which on every token is risky."""
@@ -49,8 +49,13 @@ def marker_guard(policy: Any = "balanced", sink: MemorySink | None = None) -> Gu
 
 def failing_guard(error: Exception, policy: Any = "balanced") -> Guard:
     """A guard whose engine raises."""
+    return breaking_guard(raising(error), policy)
+
+
+def breaking_guard(breakage: Breakage, policy: Any = "balanced") -> Guard:
+    """A guard whose engine does something else at every step."""
     tokenizer = default_tokenizer()
-    engine = FailingEngine(MarkerEngine(tokenizer, MARKERS), at_step=0, breakage=raising(error))
+    engine = FailingEngine(MarkerEngine(tokenizer, MARKERS), at_step=0, breakage=breakage)
     return Guard(engine, tokenizer, policy=policy)
 
 

@@ -3,16 +3,19 @@
 import json
 import logging
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from guardrail.engines.base import Logits
 from guardrail.service import Settings
 from guardrail.service.run import _JsonLines
 from guardrail.service.settings import KeySettings, RouteSettings, ServerSettings
-from tests.service.servers import Serving, serving
+from tests.service.servers import Serving, breaking_guard, serving
 
 KEYS = (
     KeySettings.model_validate({"name": "web", "key": "web-0123456789abcdef", "tenant": "shop"}),
@@ -150,6 +153,28 @@ def test_a_request_that_is_too_large_or_too_slow_is_refused() -> None:
         slow.sendall(head(9) + b"{")
         assert b"408" in slow.recv(65536)
         slow.close()
+
+
+def test_what_is_not_answered_in_time_is_ended_and_recorded() -> None:
+    """504, and the record says that nothing was let through."""
+    release = threading.Event()
+
+    def hang(logits: list[Logits], /) -> list[Logits]:
+        release.wait(30)
+        return logits
+
+    guard = breaking_guard(hang)
+    with serving(Settings(server=ServerSettings(request_s=0.2)), guard=guard) as running:
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(judge, running)
+            while not running.app.state.bounds.n_open:
+                pass
+            threading.Timer(0.5, release.set).start()
+            answer = asked.result()
+        (decision,) = running.sink.decisions
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+    assert decision.stopped
+    assert decision.failure
 
 
 def test_every_answer_has_a_request_id(served: Serving) -> None:

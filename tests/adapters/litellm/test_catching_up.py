@@ -11,9 +11,9 @@ from litellm.llms.custom_llm import CustomLLM
 from guardrail import Guard, GuardTokenizer
 from guardrail.adapters.litellm import guarded_acompletion
 from guardrail.testing import MarkerEngine
-from tests.adapters.litellm.conftest import BAD, CLEAN
 from tests.counting import CountingEngine
 from tests.pacing import dawdle
+from tests.wire.texts import BAD, CLEAN
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 

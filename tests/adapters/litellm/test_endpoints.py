@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.litellm.conftest import BAD, BAD_PROMPT, CLEAN, Proxy, call_deltas, dig, shown
-from tests.adapters.litellm.upstream import Script
+from tests.adapters.litellm.conftest import BAD_PROMPT, Proxy
+from tests.wire.texts import BAD, CLEAN, call_deltas, dig, shown
+from tests.wire.upstream import Script
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ import pytest
 
 from guardrail import Guard
 from tests.adapters.litellm.conftest import ROOT, Proxy, run_proxy
-from tests.adapters.litellm.upstream import Script, Upstream
+from tests.wire.upstream import Script, Upstream
 
 pytestmark = pytest.mark.slow
 

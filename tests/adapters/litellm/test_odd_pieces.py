@@ -10,14 +10,17 @@ from litellm.types.utils import Choices, Message, ModelResponse, TextChoices, Te
 
 from guardrail import Action, EngineError, Guard, OnStop, Policy
 from guardrail.adapters.litellm import NotUnderstood, guarded_completion
-from guardrail.adapters.litellm.admission import KeptResults, admitting, exchange_of
-from guardrail.adapters.litellm.chat import ChatGate
+from guardrail.adapters.litellm.requests import exchange_of
 from guardrail.adapters.litellm.wholes import judging
+from guardrail.adapters.litellm.wire import dumped
 from guardrail.testing import FailingEngine, raising
 from guardrail.waiting import arun, run
-from tests.adapters.litellm.conftest import BAD, BAD_PROMPT, CLEAN, dig
+from guardrail.wire.admission import KeptResults, admitting
+from guardrail.wire.chat import ChatGate
+from tests.adapters.litellm.conftest import BAD_PROMPT
 from tests.adapters.litellm.gatekeepers import make_guard
 from tests.adapters.litellm.test_wire import chunk, gate
+from tests.wire.texts import BAD, CLEAN, dig
 
 # litellm's own types make pydantic warn, once, when the first of them is built
 
@@ -189,10 +192,10 @@ async def test_only_the_first_choice_is_repaired() -> None:
     """An LLM that numbers its only choice otherwise is cut."""
     exchange = exchange_of(make_guard(on_stop=OnStop.REPAIR), {"messages": [{"role": "user", "content": "How?"}]})
     chat_gate = ChatGate(exchange, allows_repair=True)
-    await arun(chat_gate.taking(chunk(index=1, content=CLEAN + BAD)))
+    await arun(chat_gate.taking(dumped(chunk(index=1, content=CLEAN + BAD))))
     out = await arun(chat_gate.catching_up())
     assert not chat_gate.is_repairable
-    assert out[-1].choices[0].finish_reason == "content_filter"
+    assert out[-1]["choices"][0]["finish_reason"] == "content_filter"
 
 
 def test_a_failure_says_nothing_of_a_tool_result() -> None:
@@ -200,7 +203,7 @@ def test_a_failure_says_nothing_of_a_tool_result() -> None:
     whole = make_guard()
     down, is_down = raising(EngineError("down")), True
     engine = FailingEngine(whole.engine, at_step=0, breakage=lambda logits: down(logits) if is_down else logits)
-    guard = Guard(engine, whole._tokenizer, policy=Policy(on_failure=Action.ALLOW))
+    guard = Guard(engine, whole.reader, policy=Policy(on_failure=Action.ALLOW))
     said = [{"role": "user", "content": "hi"}, {"role": "tool", "content": BAD}]
     kept = KeptResults()
     for is_down in (True, False):

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.adapters.litellm.conftest import BAD, BAD_PROMPT, CLEAN, Proxy
-from tests.adapters.litellm.upstream import Script
+from tests.adapters.litellm.conftest import BAD_PROMPT, Proxy
+from tests.wire.texts import BAD, CLEAN
+from tests.wire.upstream import Script
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,10 @@ from litellm.integrations.custom_logger import CustomLogger
 from guardrail import Action, ContentStopped, Decision, Guard, OnStop
 from guardrail.adapters.litellm import GuardCallback, guarded_acompletion, guarded_completion
 from guardrail.records import MemorySink
-from tests.adapters.litellm.conftest import BAD, BAD_PROMPT, CLEAN, call_deltas
+from tests.adapters.litellm.conftest import BAD_PROMPT
 from tests.adapters.litellm.gatekeepers import make_guard
-from tests.adapters.litellm.upstream import Script, Upstream
+from tests.wire.texts import BAD, CLEAN, call_deltas
+from tests.wire.upstream import Script, Upstream
 
 # LiteLLM leaves loops and sockets of its workers to the interpreter's end
 pytestmark = [
@@ -211,7 +212,7 @@ async def test_poisoned_results_are_replaced_for_the_llm_only(upstream: Upstream
 async def test_the_callback_records_and_flags(upstream: Upstream, plays: Plays) -> None:
     """Whole answers and streams, sync and async; nothing is changed."""
     sink, flags = MemorySink(), list[Decision]()
-    guard = Guard(make_guard().engine, make_guard()._tokenizer, policy=make_guard().policy, sinks=[sink])
+    guard = Guard(make_guard().engine, make_guard().reader, policy=make_guard().policy, sinks=[sink])
     litellm.callbacks = [GuardCallback(guard, flags.append)]
     prompt, _ = plays(Script.of(CLEAN + BAD))
     whole = await litellm.acompletion(**request(upstream, prompt))

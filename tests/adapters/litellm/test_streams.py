@@ -9,8 +9,9 @@ from typing import Any
 import openai
 import pytest
 
-from tests.adapters.litellm.conftest import BAD, CLEAN, Proxy, call_deltas, dig
-from tests.adapters.litellm.upstream import Script
+from tests.adapters.litellm.conftest import Proxy
+from tests.wire.texts import BAD, CLEAN, call_deltas, dig
+from tests.wire.upstream import Script
 
 pytestmark = pytest.mark.slow
 

@@ -7,12 +7,12 @@ from litellm.proxy._types import UserAPIKeyAuth
 from litellm.proxy.litellm_pre_call_utils import LiteLLMProxyRequestSetup
 
 from guardrail import Guard
-from guardrail.adapters.litellm.admission import KeptResults, admitting, exchange_of
-from guardrail.adapters.litellm.answer import Answer
-from guardrail.adapters.litellm.requests import tenant
+from guardrail.adapters.litellm.requests import exchange_of, tenant
 from guardrail.encoding import GuardTokenizer
 from guardrail.testing import MarkerEngine
 from guardrail.waiting import run
+from guardrail.wire.admission import KeptResults, admitting
+from guardrail.wire.answer import Answer
 from tests.adapters.litellm.test_requests import chat_with_result
 from tests.counting import CountingEngine
 

@@ -10,11 +10,11 @@ from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, Strea
 
 from guardrail import Action, OnStop
 from guardrail.adapters.litellm import NotUnderstood
-from guardrail.adapters.litellm.admission import exchange_of
+from guardrail.adapters.litellm.requests import exchange_of
 from guardrail.adapters.litellm.streaming import GatedStream
-from tests.adapters.litellm import frames
-from tests.adapters.litellm.conftest import BAD, CLEAN, call_deltas, dig, shown
 from tests.adapters.litellm.gatekeepers import make_guard
+from tests.wire import frames
+from tests.wire.texts import BAD, CLEAN, call_deltas, dig, shown
 
 # litellm's own types make pydantic warn, once, when the first of them is built
 

@@ -1,5 +1,6 @@
 """One answer on its way through the guard: text token by token, calls whole; what carries them waits in line."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -7,7 +8,6 @@ from itertools import islice
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from guardrail.adapters.litellm.exchange import Exchange, refuses
 from guardrail.conversation import Message, Role, ToolCall
 from guardrail.decision import Decision
 from guardrail.policy import ReleaseMode
@@ -15,6 +15,7 @@ from guardrail.repair import Attempt
 from guardrail.stream import Stream
 from guardrail.tool_calls import ToolCallStream
 from guardrail.waiting import Steps, wait
+from guardrail.wire.exchange import Exchange, refuses
 
 Made = TypeVar("Made")
 Render = Callable[[str], Made]
@@ -28,6 +29,7 @@ Parts = tuple[tuple[str, bool], ...]
 class _Waiting(Generic[Made]):
     render: Render[Made]
     text: str = ""
+    arrived_s: float | None = None
     leaves_whole: bool = False
     needs_end: bool = False
 
@@ -101,7 +103,7 @@ class Answer(Generic[Made]):
         self, text: str, render: Render[Made], *, thinking: bool = False, whole: bool = False
     ) -> Steps[list[Made]]:
         """Take text with what carries it, for `catching_up`; `whole` carriers cannot show a part of their text."""
-        self._line.append(_Waiting(render, text, leaves_whole=whole))
+        self._line.append(_Waiting(render, text, time.perf_counter(), leaves_whole=whole))
         if not text:
             return self._leave("")
         # The guard's format has one think block, in front: later reasoning is read as answer.
@@ -178,6 +180,10 @@ class Answer(Generic[Made]):
             return left
         return [*left, *self._leave(""), *self._aside]
 
+    def refuse(self, decision: Decision) -> None:
+        """Stop an answer that has not begun: what asks for it was stopped."""
+        self._refusal = decision
+
     def close(self) -> None:
         """Free what is still open."""
         if self._stream:
@@ -233,6 +239,8 @@ class Answer(Generic[Made]):
             if not is_whole:
                 break
             self._line.popleft()
+            if first.arrived_s is not None:
+                self._exchange.on_release(time.perf_counter() - first.arrived_s)
         return leaving
 
     @property

@@ -1,14 +1,19 @@
 """One request to an LLM: who guards it, what was asked, and what is said at a stop."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.adapters.litellm.errors import AnswerStopped
 from guardrail.conversation import Message
 from guardrail.decision import Decision
 from guardrail.guard import Guard
 from guardrail.policy import OnStop
 from guardrail.repair import Attempt
+from guardrail.wire.errors import AnswerStopped
+
+
+def _say_nothing(_held_s: float) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,7 @@ class Exchange:
         tenant: whose request it is; nothing that was read is shared between two.
         max_tokens: most tokens that the LLM may write; None when it is not known.
         n_choices: answers that were asked for.
+        on_release: told how many seconds a piece of text has waited for its last character's release.
     """
 
     guard: Guard
@@ -30,6 +36,7 @@ class Exchange:
     tenant: str | None = None
     max_tokens: int | None = None
     n_choices: int = 1
+    on_release: Callable[[float], None] = _say_nothing
 
     @property
     def raises(self) -> bool:

@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
-from guardrail.adapters.litellm.answer import Answer
-from guardrail.adapters.litellm.exchange import Exchange
 from guardrail.waiting import Steps
+from guardrail.wire.answer import Answer
+from guardrail.wire.exchange import Exchange
 
 
 class EventGate(ABC):

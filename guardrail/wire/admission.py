@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from guardrail.adapters.litellm.exchange import Exchange, refuses
-from guardrail.adapters.litellm.requests import Asked, Result, conversation_id, max_tokens, tenant
 from guardrail.decision import Decision
-from guardrail.guard import Guard
 from guardrail.screening import Screened
 from guardrail.waiting import Steps, wait
+from guardrail.wire.asked import Asked, Result
+from guardrail.wire.exchange import Exchange, refuses
 
 _KEPT_RESULTS = 1024
 """Screened tool results that are remembered: each request repeats those of its conversation. Our choice."""
@@ -63,13 +62,6 @@ class KeptResults:
             while len(self._screened) > _KEPT_RESULTS:
                 self._screened.popitem(last=False)
         return screened
-
-
-def exchange_of(guard: Guard, data: Mapping[str, Any]) -> Exchange:
-    """Return the exchange that a request begins."""
-    asked = Asked.of(data)
-    messages = tuple(asked.messages)
-    return Exchange(guard, messages, conversation_id(data), tenant(data), max_tokens(data), asked.n_choices)
 
 
 def admitting(exchange: Exchange, data: Mapping[str, Any], kept: KeptResults, *, replaces: bool) -> Steps[Admission]:

@@ -1,4 +1,4 @@
-"""What ends a request or a stream at the gateway, in the shape that LiteLLM puts on the wire."""
+"""What ends a request or a stream, with what OpenAI's errors have; LiteLLM puts these attributes on the wire."""
 
 from guardrail.decision import Decision
 from guardrail.errors import ContentStopped, GuardError

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.adapters.litellm import frames
+from tests.wire import frames
 
 Delta = dict[str, Any]
 
@@ -31,19 +32,31 @@ class Script:
         pause_s: before each delta.
         is_endless: repeat the last delta until the reader hangs up.
         dies: break the connection instead of finishing.
+        hangs: send nothing more, until the reader hangs up, instead of finishing.
+        raw: sent instead of the answer, piece by piece.
+        kind: content type of `raw`.
+        status: of the answer; one that is not 200 goes with `raw`.
+        headers: of the answer.
         n_sent: deltas sent.
         requests: bodies that asked for it.
+        heads: headers that came with them.
         ended: set when the answer was sent to its end, or the reader has hung up.
         was_cut: whether the reader hung up before the end.
     """
 
-    deltas: list[Delta]
+    deltas: list[Delta] = field(default_factory=list)
     finish_reason: str = "stop"
     pause_s: float = 0.0
     is_endless: bool = False
     dies: bool = False
+    hangs: bool = False
+    raw: tuple[bytes, ...] = ()
+    kind: str = "text/event-stream"
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
     n_sent: int = 0
     requests: list[Any] = field(default_factory=list)
+    heads: list[Any] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
     was_cut: bool = False
 
@@ -61,10 +74,21 @@ class Script:
                 await asyncio.sleep(self.pause_s)
                 self.n_sent += 1
                 yield delta
+            if self.hangs:
+                await asyncio.Event().wait()
             is_whole = True
         finally:
             self.was_cut = not is_whole
             self.ended.set()
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield `raw`."""
+        for piece in self.raw:
+            await asyncio.sleep(self.pause_s)
+            yield piece
+        async with aclosing(self.play()) as rest:
+            async for _ in rest:
+                pass
 
     def _in_turn(self) -> Iterator[Delta]:
         yield from self.deltas
@@ -121,13 +145,16 @@ class Upstream:
         waiting = self.scripts[found[1]]
         script = waiting.pop(0) if len(waiting) > 1 else waiting[0]
         script.requests.append(body)
+        script.heads.append(dict(request.headers))
+        if script.raw:
+            return StreamingResponse(script.pieces(), script.status, script.headers, script.kind)
         form = frames.FORMS[request.url.path.removeprefix("/v1/")]
         if body.get("stream"):
-            return StreamingResponse(self._stream(form(body), script), media_type="text/event-stream")
+            return StreamingResponse(self._stream(form(body), script), media_type=script.kind, headers=script.headers)
         made = form(body)
         async for delta in script.play():
             made.add(delta)
-        return JSONResponse(made.whole(script.finish_reason))
+        return JSONResponse(made.whole(script.finish_reason), headers=script.headers)
 
     async def _stream(self, made: frames.Form, script: Script) -> AsyncGenerator[str]:
         for frame in made.opening():

@@ -1,0 +1,1 @@
+"""OpenAI's wire formats under moderation: requests, whole answers, streams; plain JSON values, no framework."""
