@@ -5,10 +5,12 @@ from pathlib import Path
 
 import torch
 
-from guardrail.checkpoint_config import GuardConfig
+from guardrail.checkpoint import write_checkpoint
+from guardrail.checkpoint_config import GuardConfig, tensor_shapes
 from guardrail.network import GuardNetwork
-from guardrail.taxonomy import RiskLevel
+from guardrail.taxonomy import GENERATIVE_RESPONSE_LABELS, RiskLevel
 from guardrail.testing import default_tokenizer_file
+from tests.generative.examples import write_tokenizer
 
 VOCABULARY = 16384
 """Rows of the embedded tokenizer's vocabulary, which tiny models use."""
@@ -55,6 +57,18 @@ def write_tiny(folder: Path, *, seed: int = 0, dtype: str = "f32", **changes: ob
     """Write a tiny checkpoint with the embedded model's tokenizer; return its folder."""
     tiny_network(tiny_config(**changes), seed).save_checkpoint(folder, dtype)
     copy_tokenizer(folder)
+    return folder
+
+
+def write_tiny_gen(folder: Path, *, seed: int = 0) -> Path:
+    """Write a random Qwen3Guard-Gen checkpoint of the same sizes, with a tokenizer that has its labels as words."""
+    config = tiny_config(
+        guard_inner_size=48, is_generative=True, tie_word_embeddings=True,
+        response_labels=GENERATIVE_RESPONSE_LABELS,
+    )  # fmt: skip
+    tensors = {name: p.detach().numpy() for name, p in GuardNetwork.init(config, seed).named_parameters()}
+    write_checkpoint(folder, config, {name: 5 * tensors[name] for name in tensor_shapes(config)}, dtype="f32")
+    write_tokenizer(folder)
     return folder
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from guardrail.errors import ConfigurationError
 from guardrail.guard import Guard
-from guardrail.service import moderation, operators
+from guardrail.service import chat, litellm_route, moderation, operators, playground, policies, socket, streams
 from guardrail.service.bounds import Bounds, log
 from guardrail.service.errors import ServiceError
 from guardrail.service.metrics import Metrics
@@ -37,16 +37,18 @@ def create_app(settings: Settings | None = None, *, guard: Guard | None = None) 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with opened(settings, bounds, metrics, guard) as service:
             app.state.service = service
-            yield
+            async with litellm_route.opened(app), chat.opened(app, settings.upstream), streams.opened(app):
+                yield
 
-    docs = {"docs_url": "/docs", "openapi_url": "/openapi.json"} if settings.server.docs else {}
+    openapi_url = "/openapi.json" if settings.server.openapi else None  # FastAPI's pages for it come from a CDN
     app = FastAPI(
         title="guardrail", version=version("guardrail-stream"), description=ABOUT, lifespan=lifespan,
-        **{"docs_url": None, "redoc_url": None, "openapi_url": None, **docs},
+        docs_url=None, redoc_url=None, openapi_url=openapi_url,
     )  # fmt: skip
     app.state.bounds = bounds
-    for router in (operators.router, moderation.router):
-        app.include_router(router)
+    pages = (playground,) if settings.server.playground else ()
+    for routes in (operators, moderation, chat, litellm_route, streams, socket, policies, *pages):
+        app.include_router(routes.router)
     if settings.server.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.server.cors_origins, allow_methods=["*"], allow_headers=["*"]

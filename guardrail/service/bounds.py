@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guardrail.service.errors import ServiceError, overloaded
 from guardrail.service.metrics import Metrics
-from guardrail.service.settings import ServerSettings
+from guardrail.service.sections import ServerSettings
 
 log = logging.getLogger("guardrail.service")
 

@@ -11,7 +11,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from starlette.requests import HTTPConnection
 
 from guardrail.service.errors import ServiceError
-from guardrail.service.settings import KeySettings
+from guardrail.service.sections import KeySettings
 
 KEY_SUBPROTOCOL = "guardrail.key."
 """Prefix of the WebSocket subprotocol in which a page in a browser, which can set no headers, sends its key."""

@@ -14,7 +14,7 @@ from guardrail.service.callers import Caller
 from guardrail.service.errors import ServiceError
 from guardrail.service.event_stream import while_there
 from guardrail.service.proxy import Proxied
-from guardrail.service.settings import UpstreamSettings
+from guardrail.service.sections import UpstreamSettings
 from guardrail.service.state import authorised, service_of
 from guardrail.service.upstream import Upstream, connected
 from guardrail.wire.admission import KeptResults

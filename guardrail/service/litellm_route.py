@@ -137,7 +137,7 @@ def _messages(asked: BasicRequest) -> list[dict[str, Any]]:
     """Return what is asked, with roles; texts without any are a user's."""
     if asked.structured_messages:
         return asked.structured_messages
-    parts = [{"type": "text", "text": text} for text in asked.texts or ()]
+    parts: list[dict[str, Any]] = [{"type": "text", "text": text} for text in asked.texts or ()]
     parts += [{"type": "image_url", "image_url": {"url": image}} for image in asked.images or ()]
     return [{"role": "user", "content": parts}]
 

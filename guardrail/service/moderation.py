@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,7 +44,7 @@ class ModerationRequest(BaseModel):
     input: str | list[str] | list[dict[str, Any]] | None = None
     messages: list[dict[str, Any]] | None = None
     model: str | None = None
-    conversation_id: str | None = Field(None, max_length=256)
+    conversation_id: str | None = Field(default=None, max_length=256)
     tokens: bool = False
 
 
@@ -76,7 +76,8 @@ async def moderate_chat(
 ) -> dict[str, Any]:
     """Judge the last turn of each conversation."""
     is_one = not asked.input or isinstance(asked.input[0], Mapping)
-    conversations = [asked.input] if is_one else list(asked.input)
+    given: list[Any] = asked.input
+    conversations: list[Conversation] = [given] if is_one else given
     whole = ModerationRequest(messages=[], model=asked.model)
     return await _answer(service_of(request), caller, whole, conversations)
 
@@ -91,9 +92,9 @@ def _conversations(asked: ModerationRequest) -> list[Conversation]:
         raise ServiceError("give either input or messages", param="input")
     if asked.messages is not None:
         return [asked.messages]
-    given = asked.input
+    given: Any = asked.input
     if isinstance(given, list) and all(isinstance(one, str) for one in given):
-        return list(given)
+        return given
     return [given if isinstance(given, str) else [{"role": "user", "content": given}]]
 
 
@@ -109,10 +110,15 @@ async def _answer(
         )  # fmt: skip
     if not 0 < len(conversations) <= service.settings.server.max_inputs:
         raise ServiceError(f"give 1 to {service.settings.server.max_inputs} inputs", param="input")
-    checks = [_check(guard, to_messages(one), caller, asked.conversation_id) for one in conversations]
-    decisions = await asyncio.gather(*checks)
+    read = [to_messages(one) for one in conversations]
+    decisions = await asyncio.gather(*(_check(guard, one, caller, asked.conversation_id) for one in read))
     results = [_result(guard, decision, tokens=asked.tokens) for decision in decisions]
     return {"id": f"modr-{uuid.uuid4().hex}", "model": asked.model or name, "results": results}
+
+
+class _Owner(TypedDict):
+    conversation_id: str | None
+    tenant: str | None
 
 
 async def _check(guard: Guard, messages: tuple[Message, ...], caller: Caller, conversation_id: str | None) -> Decision:
@@ -121,7 +127,7 @@ async def _check(guard: Guard, messages: tuple[Message, ...], caller: Caller, co
     Raises:
         ServiceError: the guard could not, and its policy lets nothing pass then.
     """
-    owner = {"conversation_id": conversation_id, "tenant": caller.tenant}
+    owner = _Owner(conversation_id=conversation_id, tenant=caller.tenant)
     if messages and messages[-1].role is Role.ASSISTANT:
         *before, last = messages
         decision = await _check_turn(guard, tuple(before), last, owner)
@@ -131,9 +137,7 @@ async def _check(guard: Guard, messages: tuple[Message, ...], caller: Caller, co
     return decision
 
 
-async def _check_turn(
-    guard: Guard, before: tuple[Message, ...], turn: Message, owner: dict[str, str | None]
-) -> Decision:
+async def _check_turn(guard: Guard, before: tuple[Message, ...], turn: Message, owner: _Owner) -> Decision:
     """Judge an assistant's turn: its reasoning and text, then each of its calls; the hardest decision counts."""
     with await guard.aopen_stream(before, **owner) as stream:
         if turn.reasoning:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 
 from guardrail.engines.runtime import Runtime
-from guardrail.errors import ConfigurationError
 from guardrail.guard import Guard
 from guardrail.policy_file import PolicySource, load_policy
 from guardrail.records import JsonlSink, MemorySink, Sink
 from guardrail.service.bounds import Bounds
 from guardrail.service.callers import Caller, Keys
 from guardrail.service.metrics import Metrics
-from guardrail.service.settings import GuardSettings, Settings
+from guardrail.service.sections import GuardSettings
+from guardrail.service.settings import Settings
 
 
 @dataclass(slots=True)
@@ -82,7 +82,6 @@ def opened(settings: Settings, bounds: Bounds, metrics: Metrics, guard: Guard | 
         policy: PolicySource = guard.policy if guard else settings.guard.policy
         if guard is None:
             guard = stack.enter_context(load_guard(settings.guard))
-            guard.warm_up()
         recording = guard.with_policy(policy, sinks=[*guard.sinks, *sinks])
         service = Service(settings, recording, Keys(settings.keys), metrics, bounds, latest, policy)
         service.reload_policies()
@@ -99,12 +98,42 @@ def named_policies(settings: Settings) -> set[str]:
 
 
 def load_guard(settings: GuardSettings) -> Guard:
-    """Load the guard that settings name.
+    """Load the guard that settings name, with the one it asks in doubt, if one is named.
 
     Raises:
         ConfigurationError: it cannot be loaded.
     """
-    runtime = Runtime(
+    guard = _load_one(settings)
+    if settings.strong is None:
+        return guard
+    try:
+        return Guard.cascade(guard, load_guard(settings.strong))
+    except BaseException:
+        guard.close()
+        raise
+
+
+def _load_one(settings: GuardSettings) -> Guard:
+    policy = load_policy(settings.policy)
+    if endpoint := settings.generative:
+        key = endpoint.api_key.get_secret_value()
+        return Guard.generative(
+            endpoint.base_url, model=endpoint.model, api_key=key, mode=endpoint.mode, timeout_s=endpoint.timeout_s,
+            policy=policy,
+        )  # fmt: skip
+    runtime = _runtime(settings)
+    if settings.model == "default":
+        guard = Guard.default(policy=policy, runtime=runtime)
+    else:
+        guard = Guard.load(
+            settings.model, policy=policy, engine=settings.engine, precision=settings.precision, runtime=runtime
+        )
+    guard.warm_up()  # an endpoint is reached with the first check: the server starts before it
+    return guard
+
+
+def _runtime(settings: GuardSettings) -> Runtime:
+    return Runtime(
         threads=settings.threads,
         kv_precision=settings.kv,
         max_context=settings.context,
@@ -112,14 +141,6 @@ def load_guard(settings: GuardSettings) -> Guard:
         max_waiting=settings.max_waiting,
         max_sessions=settings.max_sessions,
         device=settings.device,
-    )
-    policy = load_policy(settings.policy)
-    if settings.engine == "generative" or settings.strong:
-        raise ConfigurationError("not yet")
-    if settings.model == "default":
-        return Guard.default(policy=policy, runtime=runtime)
-    return Guard.load(
-        settings.model, policy=policy, engine=settings.engine, precision=settings.precision, runtime=runtime
     )
 
 

@@ -10,7 +10,7 @@ import httpx
 
 from guardrail.errors import GuardError
 from guardrail.service.errors import ServiceError
-from guardrail.service.settings import UpstreamSettings
+from guardrail.service.sections import UpstreamSettings
 
 _ASKED_WITH = ("openai-beta", "openai-organization", "openai-project", "idempotency-key", "traceparent", "tracestate")
 """Headers of a client that the upstream gets."""

@@ -10,7 +10,7 @@ import httpx
 
 from guardrail import Guard
 from guardrail.service import Settings
-from guardrail.service.settings import ServerSettings, UpstreamSettings
+from guardrail.service.sections import ServerSettings, UpstreamSettings
 from tests.service.servers import Serving, serving
 from tests.wire.upstream import Script, Upstream
 

@@ -13,7 +13,7 @@ import pytest
 
 from guardrail import Action, Direction, EngineError, EngineOverloaded, Guard, Policy
 from guardrail.service import Settings
-from guardrail.service.settings import KeySettings, ServerSettings, UpstreamSettings
+from guardrail.service.sections import KeySettings, ServerSettings, UpstreamSettings
 from guardrail.testing import FailingEngine, default_tokenizer, raising
 from tests.service.proxying import FORMS, NEVER_S, Plays, frames_of, post, proxying
 from tests.service.servers import Serving, failing_guard, marker_guard, serving

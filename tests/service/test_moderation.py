@@ -11,7 +11,7 @@ from guardrail import Action, load_policy
 from guardrail.errors import EngineError, EngineOverloaded
 from guardrail.service import Settings
 from guardrail.service.categories import FROM_OPENAI, OPENAI_CATEGORIES, TO_OPENAI
-from guardrail.service.settings import ServerSettings
+from guardrail.service.sections import ServerSettings
 from guardrail.taxonomy import PROMPT_LABELS, Category
 from tests.service.servers import Serving, failing_guard, marker_guard, serving
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from guardrail.engines.base import Logits
 from guardrail.service import Settings
 from guardrail.service.run import _JsonLines
-from guardrail.service.settings import KeySettings, RouteSettings, ServerSettings
+from guardrail.service.sections import KeySettings, RouteSettings, ServerSettings
 from tests.service.servers import Serving, breaking_guard, serving
 
 KEYS = (
@@ -25,7 +25,7 @@ KEYS = (
 TEXT = {"input": "bread"}
 
 
-def judge(running: Serving, key: str | None = None, body: dict[str, Any] = TEXT, **headers: str) -> httpx.Response:
+def judge(running: Serving, key: str | None = None, body: Any = TEXT, **headers: str) -> httpx.Response:
     """Ask for a moderation."""
     if key:
         headers["authorization"] = f"Bearer {key}"
@@ -70,7 +70,7 @@ def test_a_key_brings_its_tenant_and_its_policy() -> None:
 def test_keys_come_in_other_headers_too(header: str) -> None:
     """LiteLLM and Azure's clients send theirs so."""
     with serving(Settings(keys=KEYS)) as running:
-        assert judge(running, **{header: "web-0123456789abcdef"}).status_code == 200
+        assert judge(running, None, TEXT, **{header: "web-0123456789abcdef"}).status_code == 200
 
 
 def test_a_key_that_is_used_up_waits() -> None:
@@ -179,8 +179,8 @@ def test_what_is_not_answered_in_time_is_ended_and_recorded() -> None:
 
 def test_every_answer_has_a_request_id(served: Serving) -> None:
     """The client's own is kept if it is one; a line break is none."""
-    assert judge(served, **{"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
-    assert len(judge(served, **{"x-request-id": "a b"}).headers["x-request-id"]) == 32
+    assert judge(served, None, TEXT, **{"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
+    assert len(judge(served, None, TEXT, **{"x-request-id": "a b"}).headers["x-request-id"]) == 32
 
 
 def test_log_lines_hold_no_text_of_users(served: Serving, caplog: pytest.LogCaptureFixture) -> None:
