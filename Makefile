@@ -16,7 +16,9 @@ TEST := .venvs/test
 WHEEL := .venvs/wheel
 LOCK := .venvs/lock
 OPTIMUM := .venvs/optimum
+RAY := .venvs/ray
 OPENVINO := .venvs/openvino
+LOAD := .venvs/load
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # A lock file names every package, so pip need not resolve: older ones (23.2) look past the pin of a `name[extra]`.
 PIP_LOCKED := $(PIP_INSTALL) --no-deps --require-hashes
@@ -26,7 +28,7 @@ SOURCES := guardrail adapters onnx_export tests
 PACKAGING_TESTS := tests/test_packaging.py tests/test_import_weight.py tests/test_exported_members.py tests/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast campaign check lint format types wheel wheel-test optimum-test lock clean
+.PHONY: help demo test test-fast campaign check lint format types wheel wheel-test optimum-test ray-test lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -74,6 +76,10 @@ wheel-test: wheel  ## install the wheel alone in a clean environment, run the de
 optimum-test: $(OPTIMUM)/.ready  ## the tests of the export through Optimum, which needs an environment of its own
 	$(PYTEST_ENV) $(OPTIMUM)/bin/python -m pytest tests/optimum $(PYTEST_ARGS)
 
+# Ray's own warnings are not ours to mend; and without tests/conftest.py neither torch nor an exporter is needed.
+ray-test: $(RAY)/.ready  ## the tests on Ray: scans on a cluster, replicas of the service
+	$(PYTEST_ENV) $(RAY)/bin/python -m pytest -W default --confcutdir=tests/ray tests/ray $(PYTEST_ARGS)
+
 lock: $(LOCK)/.ready  ## write the pins in constraints/ anew
 	$(LOCK)/bin/python tools/lock.py $(LOCK_ARGS)
 
@@ -101,12 +107,24 @@ $(OPTIMUM)/.ready: constraints/optimum.txt constraints/torch.txt pyproject.toml
 	$(OPTIMUM)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(RAY)/.ready: constraints/ray.txt pyproject.toml
+	$(call fresh,$(RAY))
+	$(RAY)/bin/python $(PIP_LOCKED) -r constraints/ray.txt
+	$(RAY)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
 # For benchmarks/engines_compare.py: make .venvs/openvino/.ready
 $(OPENVINO)/.ready: constraints/openvino.txt constraints/torch.txt pyproject.toml
 	$(call fresh,$(OPENVINO))
 	$(OPENVINO)/bin/python $(PIP_LOCKED) -r constraints/openvino.txt
 	$(call torch,$(OPENVINO))
 	$(OPENVINO)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# For benchmarks/service_load/run.py: make .venvs/load/.ready
+$(LOAD)/.ready: constraints/load.txt
+	$(call fresh,$(LOAD))
+	$(LOAD)/bin/python $(PIP_LOCKED) -r constraints/load.txt
 	@touch $@
 
 $(LOCK)/.ready: Makefile

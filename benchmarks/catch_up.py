@@ -218,7 +218,7 @@ def main() -> None:
     load = Guard.default if given.model is None else lambda **options: Guard.load(given.model, **options)
     with load(threads=given.threads) as loaded:
         counted = Counted(loaded.engine)
-        guard = Guard(counted, loaded._tokenizer, policy=FLAGGING, kept_bytes=0)  # nothing is left of earlier answers
+        guard = Guard(counted, loaded.reader, policy=FLAGGING, kept_bytes=0)  # nothing is left of earlier answers
         runs = track(list(product(given.speeds, WAYS)), "runs", disable=not sys.stderr.isatty())
         guard.warm_up()
         rows = [asyncio.run(measure(guard, counted, speed, way, given.seconds)) for speed, way in runs]

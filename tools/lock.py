@@ -16,6 +16,8 @@ LOCKS = {
     "test.txt": ["pyproject.toml", "--extra", "dev", "constraints/torch-needs.in"],
     "demo.txt": ["pyproject.toml", "constraints/build.in", "--extra", "langchain"],
     "wheel-test.txt": ["constraints/wheel-test.in"],
+    "service.txt": ["pyproject.toml", "constraints/build.in", "--extra", "service"],
+    "ray.txt": ["pyproject.toml", "constraints/build.in", "--extra", "ray", "constraints/wheel-test.in"],
     "optimum.txt": [
         *("pyproject.toml", "constraints/build.in", "--extra", "optimum"),
         *("constraints/torch-needs.in", "constraints/wheel-test.in"),
@@ -24,6 +26,7 @@ LOCKS = {
         *("pyproject.toml", "constraints/build.in", "--extra", "export"),
         *("constraints/torch-needs.in", "constraints/openvino.in"),
     ],
+    "load.txt": ["constraints/load.in"],
 }
 """Lock file to what it pins. Later files take over the versions of the first, so that tests and demo agree."""
 

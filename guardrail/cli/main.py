@@ -26,6 +26,7 @@ guardrail demo
 _COMMANDS = {
     "check": ("guardrail.cli.check:check", "Judge one text: a prompt, or an answer to one."),
     "stream": ("guardrail.cli.stream:stream", "Pass an answer from stdin to stdout until its first risky token."),
+    "scan": ("guardrail.cli.scan:scan", "Judge data sets: JSONL and Parquet files."),
     "serve": ("guardrail.cli.serve:serve", "Serve moderation, a guarding proxy and token streams over HTTP."),
     "demo": ("guardrail.cli.demo:demo", "Watch a guarded LangChain chain stop streamed answers."),
     "export": ("guardrail.cli.export:export", "Export a checkpoint to ONNX."),

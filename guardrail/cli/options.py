@@ -1,24 +1,29 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from guardrail.engines.runtime import KVPrecision, Runtime
+from guardrail.errors import ConfigurationError
 from guardrail.guard import Guard
 from guardrail.policy import Policy
 from guardrail.policy_file import load_policy
 from guardrail.records import JsonlSink, Sink
+from guardrail.reuse import KEPT_BYTES
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 """A switch that is off unless named."""
 
 Precision = Literal["int8", "fp32", "int4"]
 """Of the weights of an export."""
+
+_RUNTIME = Runtime()
 
 EMBEDDED = "default"
 """Name of the embedded model."""
@@ -30,7 +35,10 @@ class GuardOptions:
     """Which guard judges, and where its decisions go.
 
     Attributes:
-        model: guard model: "default" (embedded), a hub id, a checkpoint folder or an exported folder.
+        model: guard model: "default" (embedded), a hub id, a checkpoint folder or an exported folder; with
+            `--endpoint`, its name there.
+        endpoint: base URL of an OpenAI-compatible server that runs a Qwen3Guard-Gen model; its key is read from
+            GUARDRAIL_ENDPOINT_KEY.
         policy: ready policy (strict, balanced, loose, shadow) or a TOML file.
         precision: weights of a model that is loaded by id or folder; unset takes an export's own, int8 otherwise.
         threads: threads of the model; unset takes one for each physical core.
@@ -41,6 +49,7 @@ class GuardOptions:
     """
 
     model: str = EMBEDDED
+    endpoint: str | None = None
     policy: str = "balanced"
     precision: Precision | None = None
     threads: int | None = None
@@ -50,21 +59,33 @@ class GuardOptions:
     record_text: Flag = False
 
     @contextmanager
-    def opened(self, *sinks: Sink) -> Iterator[Guard]:
+    def opened(self, *sinks: Sink, runtime: Runtime = _RUNTIME, kept_bytes: int = KEPT_BYTES) -> Iterator[Guard]:
         """Load the guard, and close it with its records at the end.
+
+        Args:
+            sinks: where decisions are recorded, besides the file of `records`.
+            runtime: of the engine, but for what the options say.
+            kept_bytes: memory for what was read and may be needed again.
 
         Raises:
             ConfigurationError: the model or the policy cannot be loaded.
             RecordError: the record file cannot be opened.
         """
         policy = load_policy(self.policy)
+        runtime = replace(runtime, threads=self.threads, kv_precision=self.kv, max_context=self.context)
         with ExitStack() as stack:
             if self.records:
                 sinks += (stack.enter_context(JsonlSink(self.records, include_text=self.record_text)),)
-            yield stack.enter_context(self._load(policy, sinks))
+            yield stack.enter_context(self._load(policy, sinks, runtime, kept_bytes))
 
-    def _load(self, policy: Policy, sinks: tuple[Sink, ...]) -> Guard:
-        runtime = Runtime(threads=self.threads, kv_precision=self.kv, max_context=self.context)
+    def _load(self, policy: Policy, sinks: tuple[Sink, ...], runtime: Runtime, kept_bytes: int) -> Guard:
+        if self.endpoint is not None:
+            if self.model == EMBEDDED:
+                raise ConfigurationError("an endpoint needs the name of its model", hint="give --model too")
+            key = os.environ.get("GUARDRAIL_ENDPOINT_KEY", "")
+            return Guard.generative(self.endpoint, model=self.model, api_key=key, policy=policy, sinks=sinks)
         if self.model == EMBEDDED:
-            return Guard.default(policy=policy, sinks=sinks, runtime=runtime)
-        return Guard.load(self.model, policy=policy, sinks=sinks, precision=self.precision, runtime=runtime)
+            return Guard.default(policy=policy, sinks=sinks, runtime=runtime, kept_bytes=kept_bytes)
+        return Guard.load(
+            self.model, policy=policy, sinks=sinks, precision=self.precision, runtime=runtime, kept_bytes=kept_bytes
+        )

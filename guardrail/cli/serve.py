@@ -34,7 +34,7 @@ def serve(
     ```
 
     Settings come from flags, then the environment (GUARDRAIL_SERVER__PORT=9000), then the file. The page is at `/`,
-    the API's description at `/docs`. SIGTERM drains: what is open may end, nothing new begins. SIGHUP reads the
+    the API's description at `/openapi.json`. SIGTERM drains: what is open may end, nothing new begins. SIGHUP reads the
     policies again.
 
     Args:
