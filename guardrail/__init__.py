@@ -7,6 +7,8 @@ decision = guard.check_prompt("How do I bake bread?")
 """
 
 from guardrail.actions import Action
+from guardrail.batches import Check
+from guardrail.cascade_rules import CascadeRules
 from guardrail.conversation import Message, Role, ToolCall
 from guardrail.decision import Decision, Direction, Failure, Identity, Reason
 from guardrail.encoding import GuardTokenizer
@@ -43,7 +45,9 @@ from guardrail.verdict import TokenVerdict, Verdict
 __all__ = [
     "Action",
     "Attempt",
+    "CascadeRules",
     "Category",
+    "Check",
     "CheckpointError",
     "ConfigurationError",
     "ContentStopped",

@@ -7,37 +7,33 @@ from guardrail.actions import Action
 from guardrail.context import Context, applied, explain
 from guardrail.conversation import Message, Role, judged_prompts
 from guardrail.decision import Decision, Failure, Reason
-from guardrail.encoding import GuardTokenizer
 from guardrail.errors import EngineError
 from guardrail.json_text import undo_unicode
 from guardrail.policy import Rules
-from guardrail.reading import PromptReading, read_prompt
-from guardrail.reuse import Tapes
+from guardrail.reader import PromptReading
 from guardrail.tape import Steps
 from guardrail.tool_rules import Trust
 from guardrail.verdict import Verdict
 
 
-def judging_prompt(tapes: Tapes, tokenizer: GuardTokenizer, messages: Sequence[Message]) -> Steps[Verdict]:
+def judging_prompt(context: Context, messages: Sequence[Message]) -> Steps[Verdict]:
     """Return the worst verdict on the turns under judgement."""
     reading = PromptReading()
     for conversation in judged_prompts(messages):
-        yield from read_prompt(tapes, tokenizer, conversation, reading)
+        yield from context.read_prompt(conversation, reading)
     return max(reading.verdicts, key=lambda v: (v.risk.rank, v.non_safe_probability))
 
 
-def checking_prompt(context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message]) -> Steps[Decision]:
+def checking_prompt(context: Context, messages: Sequence[Message]) -> Steps[Decision]:
     """Judge the last user turn or tool results, decide and record."""
     conversations = judged_prompts(messages)
     judged = [conversation[-1] for conversation in conversations]
     if context.policy.judge_system:
         conversations += [(Message(Role.USER, m.content),) for m in messages if m.role is Role.SYSTEM]
-    return (yield from _checking(context, tokenizer, conversations, judged))
+    return (yield from _checking(context, conversations, judged))
 
 
-def checking_result(
-    context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message], result: Message
-) -> Steps[Decision]:
+def checking_result(context: Context, messages: Sequence[Message], result: Message) -> Steps[Decision]:
     """Judge a tool result or document that follows these messages, beside none of its neighbours; decide and record.
 
     It is read with its unicode escapes undone: results are JSON more often than not, written in ASCII.
@@ -46,16 +42,13 @@ def checking_result(
     while before and before[-1].role is Role.TOOL:
         before.pop()
     if context.trust is Trust.TRUSTED:
-        return (yield from _checking(context, tokenizer, [], [replace(result, unreadable=())]))
+        return (yield from _checking(context, [], [replace(result, unreadable=())]))
     read = (*before, replace(result, content=undo_unicode(result.content)))
-    return (yield from _checking(context, tokenizer, [read], [result]))
+    return (yield from _checking(context, [read], [result]))
 
 
 def _checking(
-    context: Context,
-    tokenizer: GuardTokenizer,
-    conversations: Sequence[tuple[Message, ...]],
-    judged: Sequence[Message],
+    context: Context, conversations: Sequence[tuple[Message, ...]], judged: Sequence[Message]
 ) -> Steps[Decision]:
     started = context.clock()
     text = "\n".join(message.content for message in judged)
@@ -68,7 +61,7 @@ def _checking(
 
     try:
         for conversation in conversations:
-            yield from read_prompt(context.tapes, tokenizer, conversation, reading)
+            yield from context.read_prompt(conversation, reading)
     except EngineError as error:
         failure = explain(error)
     except GeneratorExit:  # the caller was interrupted and gets no decision: whatever the policy says, nothing passed

@@ -1,44 +1,35 @@
-"""Reads and writes the published checkpoint format, without torch; refuses what it does not know.
+"""Reads and writes the published checkpoint formats, without torch; refuses what it does not know.
 
 A folder holds `config.json` (architectures `Qwen3ForGuardModel`, four label maps) and the tensors of the backbone
 (`model.*`) and of the eight heads in safetensors: one file, or shards with an index. Source: `qwen3guard.md` 1.1-1.3.
+A Qwen3Guard-Gen checkpoint is read as if it had such heads: they are rows of its output matrix (2.3).
 """
 
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.checkpoint_config import GuardConfig, tensor_shapes
+from guardrail.checkpoint_config import EMBEDDING, OUTPUT_MATRIX, GuardConfig, tensor_shapes
+from guardrail.encoding import GuardTokenizer
 from guardrail.errors import CheckpointError
+from guardrail.generative.labels import check_template, head_rows
+from guardrail.tensor_files import DTYPES, Place, read_header, read_tensor, row_of
 
 Array = NDArray[np.float32]
 
 CONFIG_FILE = "config.json"
+TOKENIZER_FILE = "tokenizer.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _WRITTEN_DTYPES = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
 _OVERFLOWS = {"F32": float("inf"), "F16": 65520.0, "BF16": float.fromhex("0x1.ffp127")}  # least that rounds to infinity
-_MAX_HEADER_BYTES = 100_000_000
 _NAMED_AT_MOST = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a tensor lies: file, type, shape, and absolute byte range."""
-
-    file: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    end: int
 
 
 class Checkpoint:
@@ -49,10 +40,13 @@ class Checkpoint:
         config: sizes and labels.
     """
 
-    def __init__(self, folder: Path, config: GuardConfig, places: dict[str, _Place]) -> None:
+    def __init__(
+        self, folder: Path, config: GuardConfig, places: dict[str, Place], head_rows: dict[str, tuple[int, ...]]
+    ) -> None:
         self.folder = folder
         self.config = config
         self._places = places
+        self._head_rows = head_rows
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -64,25 +58,21 @@ class Checkpoint:
         """
         folder = Path(folder)
         config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
-        places: dict[str, _Place] = {}
+        places: dict[str, Place] = {}
         for file, names in _weight_files(folder).items():
-            found = _read_header(folder / file)
+            found = read_header(folder / file)
             if names is not None:
                 _check_names(names, found, f" in {file}")
             places.update(found)
         _check_tensors(config, places)
-        return cls(folder, config, places)
+        return cls(folder, config, places, _head_rows(folder, config) if config.is_generative else {})
 
     def tensor(self, name: str) -> Array:
         """Return one tensor as float32, in its own shape."""
-        place = self._places[name]
-        with place.file.open("rb") as file:
-            file.seek(place.start)
-            data = file.read(place.end - place.start)
-        raw = np.frombuffer(data, _DTYPES[place.dtype]).reshape(place.shape)
-        if place.dtype == "BF16":
-            raw = (raw.astype(np.uint32) << 16).view(np.float32)
-        return np.array(raw, np.float32)
+        if name not in self._head_rows:
+            return read_tensor(self._places[name])
+        matrix = self._places[EMBEDDING if self.config.tie_word_embeddings else OUTPUT_MATRIX]
+        return np.stack([read_tensor(row_of(matrix, i)) for i in self._head_rows[name]])
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -96,6 +86,14 @@ class Checkpoint:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
+
+
+def _head_rows(folder: Path, config: GuardConfig) -> dict[str, tuple[int, ...]]:
+    check_template(folder)
+    rows = head_rows(GuardTokenizer.from_file(folder / TOKENIZER_FILE))
+    if max(map(max, rows.values())) >= config.vocab_size:
+        raise CheckpointError(f"{TOKENIZER_FILE} has more tokens than the output matrix has rows")
+    return rows
 
 
 def write_checkpoint(
@@ -124,7 +122,7 @@ def write_checkpoint(
     _check_range(tensors, _WRITTEN_DTYPES[dtype])
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    item = _DTYPES[_WRITTEN_DTYPES[dtype]].itemsize
+    item = DTYPES[_WRITTEN_DTYPES[dtype]].itemsize
     shards = _shard({name: item * array.size for name, array in tensors.items()}, max_shard_bytes)
     files = [WEIGHTS_FILE] if len(shards) == 1 else [
         f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))
@@ -178,51 +176,12 @@ def _weight_files(folder: Path) -> dict[str, list[str] | None]:
     return files
 
 
-def _read_header(path: Path) -> dict[str, _Place]:
-    """Return the places of a safetensors file's tensors, which must fill the file without gap or overlap."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            n_header = int.from_bytes(file.read(8), "little")
-            if size < 8 or n_header > min(size - 8, _MAX_HEADER_BYTES):
-                raise CheckpointError(f"{path.name} is truncated or no safetensors file")
-            header = json.loads(file.read(n_header))
-        base = 8 + n_header
-        places = {k: _place(path, v, base) for k, v in header.items() if k != "__metadata__"}
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.name} is missing") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path.name} has a broken header: {type(error).__name__}") from error
-    end = base
-    for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].end)):
-        if place.start != end:
-            raise CheckpointError(f"{path.name} is damaged: {name} starts at byte {place.start}, expected {end}")
-        end = place.end
-    if end != size:
-        raise CheckpointError(f"{path.name} is truncated or damaged: its tensors end at byte {end} of {size}")
-    return places
-
-
-def _place(path: Path, entry: dict[str, Any], base: int) -> _Place:
-    dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-    if dtype not in _DTYPES:
-        raise CheckpointError(f"{path.name} holds tensors of type {dtype}; readable: {', '.join(_DTYPES)}")
-    if not all(isinstance(n, int) and n >= 0 for n in (*shape, start, end)):
-        raise ValueError("negative or fractional numbers")
-    n_items = 1
-    for n in shape:
-        n_items *= n
-    if end - start != n_items * _DTYPES[dtype].itemsize:
-        raise ValueError("shape and byte range disagree")
-    return _Place(path, dtype, shape, base + start, base + end)
-
-
-def _check_tensors(config: GuardConfig, places: Mapping[str, _Place]) -> None:
+def _check_tensors(config: GuardConfig, places: Mapping[str, Place]) -> None:
     if config.n_layers > len(places):  # before their names are written out: a damaged number may be any
         raise CheckpointError(f"config.json has {config.n_layers} layers, the weights {len(places)} tensors in all")
     shapes = {name: place.shape for name, place in places.items()}
-    if not config.tie_word_embeddings:
-        shapes.pop("lm_head.weight", None)  # an untied language-model head may lie beside the heads; it is never read
+    if config.tie_word_embeddings == config.is_generative:
+        shapes.pop(OUTPUT_MATRIX, None)  # beside heads, or a copy of the embedding: it is never read
     _check_shapes(tensor_shapes(config), shapes)
 
 
@@ -269,7 +228,7 @@ def _shard(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
 def _write_file(path: Path, tensors: Mapping[str, Array], dtype: str) -> None:
     """Write one safetensors file: header, then each tensor in order, streaming."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    offset, item = 0, _DTYPES[dtype].itemsize
+    offset, item = 0, DTYPES[dtype].itemsize
     for name, array in tensors.items():
         header[name] = {
             "dtype": dtype,
@@ -288,7 +247,7 @@ def _write_file(path: Path, tensors: Mapping[str, Array], dtype: str) -> None:
 def _encode(array: Array, dtype: str) -> NDArray[Any]:
     values = np.ascontiguousarray(array, np.float32)
     if dtype != "BF16":
-        return values.astype(_DTYPES[dtype])
+        return values.astype(DTYPES[dtype])
     bits = values.view(np.uint32)
     rounded = ((bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16).astype(np.uint16)
     return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)

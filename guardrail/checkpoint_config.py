@@ -5,9 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from guardrail.errors import CheckpointError
-from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, LabelSet, RiskLevel, category_name, checkpoint_name
+from guardrail.taxonomy import (
+    GENERATIVE_RESPONSE_LABELS,
+    PROMPT_LABELS,
+    RESPONSE_LABELS,
+    LabelSet,
+    RiskLevel,
+    category_name,
+    checkpoint_name,
+)
 
 ARCHITECTURE = "Qwen3ForGuardModel"
+GENERATIVE_ARCHITECTURE = "Qwen3ForCausalLM"
+"""Of Qwen3Guard-Gen, and of every other language model of that family: `generative/labels.py` tells them apart."""
 
 _SIZES = {
     "hidden_size": "hidden_size",
@@ -17,13 +27,12 @@ _SIZES = {
     "head_dim": "head_dim",
     "intermediate_size": "intermediate_size",
     "vocab_size": "vocab_size",
-    "guard_inner_size": "guard_inner_size",
     "max_context": "max_position_embeddings",
 }
 """Our field -> the published key; all are positive integers and must be present."""
 
 _ACCEPTED: dict[str, tuple[object, ...]] = {
-    "architectures": ([ARCHITECTURE],),
+    "architectures": ([GENERATIVE_ARCHITECTURE], [ARCHITECTURE]),
     "model_type": ("qwen3",),
     "attention_bias": (None, False),
     "mlp_bias": (None, False),
@@ -35,6 +44,8 @@ _ACCEPTED: dict[str, tuple[object, ...]] = {
 """Key -> the values under which the network computes what the checkpoint means; None: the key may be missing."""
 
 _FLOAT32_MAX = 3.4e38
+
+EMBEDDING, OUTPUT_MATRIX = "model.embed_tokens.weight", "lm_head.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,7 @@ class GuardConfig:
         head_dim: size of one head; need not be hidden_size / n_heads.
         intermediate_size: width of the MLP.
         vocab_size: rows of the embedding.
-        guard_inner_size: width of the two head paths.
+        guard_inner_size: width of what the heads read.
         max_context: most positions.
         rms_norm_eps: epsilon of every RMSNorm.
         rope_theta: base of the rotary positions.
@@ -57,6 +68,8 @@ class GuardConfig:
         prompt_labels: meaning of the query heads.
         response_labels: meaning of the response heads.
         eos_token_id: id of the end of text, if the config names one.
+        is_generative: whether it is a language model that writes its verdict: its heads are rows of its output matrix,
+            and read the backbone's own states.
     """
 
     hidden_size: int
@@ -74,6 +87,7 @@ class GuardConfig:
     prompt_labels: LabelSet = PROMPT_LABELS
     response_labels: LabelSet = RESPONSE_LABELS
     eos_token_id: int | None = None
+    is_generative: bool = False
 
     def __post_init__(self) -> None:
         if self.n_heads % self.n_kv_heads or self.head_dim % 2:
@@ -89,14 +103,13 @@ class GuardConfig:
             CheckpointError: a foreign architecture, an unsupported feature, a missing or impossible value.
         """
         _refuse_unsupported(config)
-        sizes = {field: _positive(config, key) for field, key in _SIZES.items()}
+        sizes: dict[str, Any] = {field: _positive(config, key) for field, key in _SIZES.items()}
         return cls(
             **sizes,
+            **_heads(config),
             rms_norm_eps=_number(config, "rms_norm_eps"),
             rope_theta=_rope_theta(config),
             tie_word_embeddings=bool(config.get("tie_word_embeddings", True)),
-            prompt_labels=_labels(config, "query", "num_query_risk_level", "num_query_category"),
-            response_labels=_labels(config, "response", "num_risk_level", "num_category"),
             eos_token_id=config.get("eos_token_id") if isinstance(config.get("eos_token_id"), int) else None,
         )
 
@@ -104,7 +117,7 @@ class GuardConfig:
         """Return the published config.json; `dtype` is that of the tensors ("bf16", "f16", "f32")."""
         torch_dtype = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}[dtype]
         config: dict[str, Any] = {
-            "architectures": [ARCHITECTURE],
+            "architectures": [GENERATIVE_ARCHITECTURE if self.is_generative else ARCHITECTURE],
             "model_type": "qwen3",
             "attention_bias": False,
             "attention_dropout": 0.0,
@@ -118,6 +131,13 @@ class GuardConfig:
             "use_sliding_window": False,
             "tie_word_embeddings": self.tie_word_embeddings,
             "torch_dtype": torch_dtype,
+            **({} if self.is_generative else self._heads_json()),
+        }
+        return config if self.eos_token_id is None else {**config, "eos_token_id": self.eos_token_id}
+
+    def _heads_json(self) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "guard_inner_size": self.guard_inner_size,
             "num_risk_level": len(self.response_labels.risks),
             "num_category": len(self.response_labels.categories),
             "num_query_risk_level": len(self.prompt_labels.risks),
@@ -126,14 +146,14 @@ class GuardConfig:
         for role, labels in (("response", self.response_labels), ("query", self.prompt_labels)):
             config[f"{role}_risk_level_map"] = {str(i): risk.value for i, risk in enumerate(labels.risks)}
             config[f"{role}_category_map"] = {str(i): checkpoint_name(c) for i, c in enumerate(labels.categories)}
-        return config if self.eos_token_id is None else {**config, "eos_token_id": self.eos_token_id}
+        return config
 
 
 def tensor_shapes(config: GuardConfig) -> dict[str, tuple[int, ...]]:
     """Return every tensor of a checkpoint, in order, with its shape: the one table used to read and to write."""
     hidden, inner, wide = config.hidden_size, config.guard_inner_size, config.intermediate_size
     queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config.vocab_size, hidden)}
+    shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (config.vocab_size, hidden)}
     for i in range(config.n_layers):
         layer = {
             "self_attn.q_proj": (queries, hidden),
@@ -150,6 +170,8 @@ def tensor_shapes(config: GuardConfig) -> dict[str, tuple[int, ...]]:
         }
         shapes |= {f"model.layers.{i}.{name}.weight": shape for name, shape in layer.items()}
     shapes["model.norm.weight"] = (hidden,)
+    if config.is_generative:
+        return shapes if config.tie_word_embeddings else {**shapes, OUTPUT_MATRIX: (config.vocab_size, hidden)}
     for prefix, middle, labels in (("", "", config.response_labels), ("query_", "query_", config.prompt_labels)):
         shapes |= {
             f"{prefix}risk_level_category_pre.weight": (inner, hidden),
@@ -160,10 +182,22 @@ def tensor_shapes(config: GuardConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _heads(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that say what the heads are."""
+    if config["architectures"] == [GENERATIVE_ARCHITECTURE]:
+        labels = {"prompt_labels": PROMPT_LABELS, "response_labels": GENERATIVE_RESPONSE_LABELS}
+        return {**labels, "guard_inner_size": _positive(config, "hidden_size"), "is_generative": True}
+    return {
+        "guard_inner_size": _positive(config, "guard_inner_size"),
+        "prompt_labels": _labels(config, "query", "num_query_risk_level", "num_query_category"),
+        "response_labels": _labels(config, "response", "num_risk_level", "num_category"),
+    }
+
+
 def _refuse_unsupported(config: Mapping[str, Any]) -> None:
     for key, accepted in _ACCEPTED.items():
         if config.get(key) not in accepted:
-            hint = "only Qwen3Guard-Stream checkpoints carry the four heads" if key == "architectures" else ""
+            hint = "only Qwen3Guard checkpoints can be loaded" if key == "architectures" else ""
             raise CheckpointError(_unsupported(key, config.get(key)) + f", expected {accepted[-1]!r}", hint=hint)
     layer_types = config.get("layer_types") or []
     if not isinstance(layer_types, list) or any(kind != "full_attention" for kind in layer_types):

@@ -1,16 +1,19 @@
 """What one check or stream needs of its guard, and what both uses of a guard share."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from guardrail.actions import Action
+from guardrail.conversation import Message
 from guardrail.decision import Decision, Direction, Failure, Identity, Reason
 from guardrail.engines.base import Engine
 from guardrail.errors import PolicyError
 from guardrail.policy import Policy, Rules
+from guardrail.reader import AnswerReader, PromptReading, Reader
 from guardrail.repair import Attempt
 from guardrail.reuse import Tapes
+from guardrail.tape import Steps
 from guardrail.taxonomy import Category
 from guardrail.tool_rules import Trust
 
@@ -20,6 +23,7 @@ class Context:
     """What a stream or check needs of its guard.
 
     Attributes:
+        reader: reads texts with the model.
         tapes: give the engine's sessions.
         policy: decides.
         identity: who decides, for records.
@@ -36,6 +40,7 @@ class Context:
         tenant: whose text it is.
     """
 
+    reader: Reader
     tapes: Tapes
     policy: Policy
     identity: Identity
@@ -53,6 +58,8 @@ class Context:
 
     def decide(self, would: Action, reason: Reason, failure: Failure | None, **found: Any) -> Decision:
         """Return the decision that the rules' action comes to, with who made it, when and about what."""
+        verdict = found.get("verdict")
+        said = asdict(verdict.speaker) if verdict and verdict.speaker else {}
         return Decision(
             id=self.new_id(),
             stream_id=self.stream_id,
@@ -63,11 +70,19 @@ class Context:
             would_action=would,
             reason=reason,
             failure=failure,
-            identity=self.identity,
+            identity=replace(self.identity, **said),
             tool=self.tool,
             tenant=self.tenant,
             **found,
         )
+
+    def read_prompt(self, messages: Sequence[Message], reading: PromptReading) -> Steps[None]:
+        """Judge the last turn, and add what is found to `reading`; see `Reader.prompt`."""
+        return self.reader.prompt(self.tapes, self.policy, messages, reading)
+
+    def read_answer(self, messages: Sequence[Message], *, is_call: bool = False) -> AnswerReader:
+        """Return what reads one answer, or one tool call; see `Reader.answer`."""
+        return self.reader.answer(self.tapes, self.policy, messages, is_call=is_call)
 
     @property
     def engine(self) -> Engine:

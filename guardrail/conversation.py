@@ -219,6 +219,28 @@ def render_tool_call(call: ToolCall) -> list[Segment]:
     return [*BEGIN_TOOL_CALL, Segment(text, "content"), *END_TOOL_CALL]
 
 
+def call_opening(messages: Sequence[Message]) -> tuple[Sequence[Message], list[Segment]]:
+    """Return the messages before the assistant's turn under way, and that turn's rendering up to its next call.
+
+    The turn is the last message, if that is the assistant's: its reasoning, text and earlier calls are context.
+    """
+    if not messages or messages[-1].role is not Role.ASSISTANT:
+        return messages, [*EMPTY_THINKING, *BEGIN_TOOL_CALL]
+    turn = messages[-1]
+    opening = list(EMPTY_THINKING)
+    if turn.reasoning:
+        opening = [*BEGIN_THINKING, Segment(turn.reasoning.strip("\n"), "content"), *END_THINKING]
+    opening.append(Segment(turn.content.lstrip("\n"), "content"))
+    newline = Segment("\n", "scaffold")
+    for i, call in enumerate(turn.tool_calls):
+        opening += [*([newline] if i or turn.content else []), *render_tool_call(call)]
+    return messages[:-1], [*opening, *([newline] if turn.content or turn.tool_calls else []), *BEGIN_TOOL_CALL]
+
+
+CALL_CLOSING = END_TOOL_CALL[0].text
+"""Scaffold that is encoded with the end of a call."""
+
+
 def _split_inline_reasoning(message: Message) -> Message:
     """Move history's text before `</think>` into the reasoning, as the template does."""
     if message.reasoning is not None or "</think>" not in message.content:

@@ -5,6 +5,7 @@ modes no character of the run that triggers a stop, nor of anything after it, is
 differently changes nothing; after `finish()` released and withheld text make up the fed text.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 from guardrail.actions import Action
@@ -55,7 +56,7 @@ class _Run:
             self.start = token.start
         self.length += 1
         self._level = level
-        if self.length < self._rules.debounce:
+        if self.length < self._rules.debounce and not token.is_whole:
             return None
         return Finding(self._least, level, token.verdict.top_category, token, self.start)
 
@@ -180,6 +181,12 @@ class Gate:
         """End the text without releasing what is held: nobody reads on."""
         self.cause = self.cause or Reason.ABANDONED
         self.is_finished = True
+
+    def copy(self) -> "Gate":
+        """Return a gate in the same state, to try out what comes next."""
+        twin = copy(self)
+        twin._runs = [copy(run) for run in self._runs]
+        return twin
 
     @property
     def is_settled(self) -> bool:

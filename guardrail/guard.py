@@ -4,11 +4,11 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from guardrail.batches import Batches
+from guardrail.cascade import CascadeReader, Strong
 from guardrail.checking import checking_prompt
 from guardrail.context import Context, identify
 from guardrail.conversation import Conversation, to_messages
@@ -16,32 +16,30 @@ from guardrail.decision import Decision, Direction
 from guardrail.driving import adrive, drive
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
-from guardrail.engines.runtime import Runtime
 from guardrail.judging import Judging
-from guardrail.policy import Policy
-from guardrail.policy_file import load_policy
+from guardrail.loading import Loading
+from guardrail.policy_file import PolicySource, load_policy
 from guardrail.prefixes import Owner
-from guardrail.reading import AnswerReader
+from guardrail.reader import Reader
 from guardrail.records.base import Sink
 from guardrail.repair import Attempt
 from guardrail.reuse import KEPT_BYTES, KeptTapes, Tapes
 from guardrail.stream import Stream
 from guardrail.tape import Steps
+from guardrail.token_reader import TokenReader
 from guardrail.tool_checks import ToolChecks
 
 _log = logging.getLogger("guardrail")
 
-PolicySource = str | Path | Policy
-"""A ready policy's name, a TOML file, or a policy."""
 
-
-class Guard(Judging, ToolChecks):
+class Guard(Loading, Judging, ToolChecks, Batches):
     """A guard model with a policy. Safe for many threads and tasks at once; each stream has one caller at a time.
 
     Calls of one tenant share what the engine has read: history and system prompts are not read again.
 
     Attributes:
         engine: runs the model.
+        reader: reads texts with it.
         policy: decides what is done about verdicts.
         sinks: where decisions are recorded.
         n_record_failures: records that a sink failed to take; the decisions stood.
@@ -50,7 +48,7 @@ class Guard(Judging, ToolChecks):
     def __init__(
         self,
         engine: Engine,
-        tokenizer: GuardTokenizer,
+        tokenizer: GuardTokenizer | Reader,
         *,
         policy: PolicySource = "balanced",
         sinks: Sequence[Sink] = (),
@@ -60,7 +58,7 @@ class Guard(Judging, ToolChecks):
 
         Args:
             engine: runs the model.
-            tokenizer: of that model.
+            tokenizer: of that model; or a reader, for models of other kinds than Qwen3Guard-Stream.
             policy: ready policy's name, TOML file or policy.
             sinks: where decisions are recorded.
             kept_bytes: memory for what was read and may be needed again; 0 keeps nothing and reads history again.
@@ -71,79 +69,46 @@ class Guard(Judging, ToolChecks):
         self.engine = engine
         self.policy = load_policy(policy)
         self.n_record_failures = 0
-        self._tokenizer = tokenizer
+        self.reader: Reader = TokenReader(tokenizer) if isinstance(tokenizer, GuardTokenizer) else tokenizer
         self.sinks = tuple(sinks)
         self._identity = identify(engine, self.policy)
         self._kept = KeptTapes(engine, kept_bytes) if kept_bytes else None
 
     @classmethod
-    def default(
+    def cascade(
         cls,
+        cheap: "Guard",
+        strong: "Guard",
         *,
-        policy: PolicySource = "balanced",
-        sinks: Sequence[Sink] = (),
-        threads: int | None = None,
-        runtime: Runtime | None = None,
-        kept_bytes: int = KEPT_BYTES,
+        policy: PolicySource | None = None,
+        sinks: Sequence[Sink] | None = None,
     ) -> Self:
-        """Load the small model that is part of this package: offline, on a CPU.
+        """Combine two guards: the cheap one reads everything, the strong one where the policy's `cascade` says so.
 
-        It is for trying out, tests and a first line of defence; production loads a published checkpoint.
-        """
-        from guardrail.loader import load_default
-
-        model = load_default(runtime=_with_threads(runtime, threads))
-        return cls(model.engine, model.tokenizer, policy=policy, sinks=sinks, kept_bytes=kept_bytes)
-
-    @classmethod
-    def load(
-        cls,
-        source: str | Path,
-        *,
-        policy: PolicySource = "balanced",
-        sinks: Sequence[Sink] = (),
-        engine: str = "onnx",
-        precision: str | None = None,
-        threads: int | None = None,
-        runtime: Runtime | None = None,
-        kept_bytes: int = KEPT_BYTES,
-        revision: str | None = None,
-        token: str | None = None,
-        cache_dir: str | Path | None = None,
-    ) -> Self:
-        """Load a model from a hub id, a checkpoint folder in the published format, or an exported folder.
-
-        A checkpoint is exported once, with progress, into a cache.
+        Closing it closes both.
 
         Args:
-            source: such as "Qwen/Qwen3Guard-Stream-0.6B", or a folder.
+            cheap: its policy and sinks are taken over unless others are given.
+            strong: any guard; of it, the model counts alone.
             policy: ready policy's name, TOML file or policy.
             sinks: where decisions are recorded.
-            engine: "onnx", or "torch" for the reference.
-            precision: "int8", "fp32" or "int4" of the weights; None takes an export's own, int8 otherwise.
-            threads: threads of one engine call, in short for `runtime=Runtime(threads=...)`.
-            runtime: threads, KV precision, context, queues and time-outs; None takes the defaults.
-            kept_bytes: memory for what was read and may be needed again; 0 keeps nothing.
-            revision: commit or branch on the hub.
-            token: access token for the hub.
-            cache_dir: where exports are kept; None takes the user's cache folder.
 
         Raises:
-            CheckpointError: the folder is no such model, or is damaged.
-            ConfigurationError: the hub cannot be reached, or an option is unknown.
-            MissingExtra: exporting or downloading needs the extra `export`.
+            PolicyError: as the constructor.
         """
-        from guardrail.loader import load_model
 
-        model = load_model(
-            source, engine=engine, precision=precision, runtime=_with_threads(runtime, threads), revision=revision,
-            token=token, cache_dir=cache_dir,
-        )  # fmt: skip
-        return cls(model.engine, model.tokenizer, policy=policy, sinks=sinks, kept_bytes=kept_bytes)
+        def tapes(owner: Owner) -> Tapes:
+            return Tapes(strong.engine, strong._kept, owner)
+
+        reader = CascadeReader(cheap.reader, Strong(strong.reader, strong.engine, tapes, strong.close))
+        policy, sinks = cheap.policy if policy is None else policy, cheap.sinks if sinks is None else sinks
+        guard = cls(cheap.engine, reader, policy=policy, sinks=sinks)
+        guard._kept = cheap._kept
+        return guard
 
     def with_policy(self, policy: PolicySource, *, sinks: Sequence[Sink] | None = None) -> "Guard":
         """Return a guard with another policy on the same engine; sinks stay unless given."""
-        guard = Guard(self.engine, self._tokenizer, policy=policy, sinks=self.sinks if sinks is None else sinks)
+        guard = Guard(self.engine, self.reader, policy=policy, sinks=self.sinks if sinks is None else sinks)
         guard._kept = self._kept
         return guard
 
@@ -241,6 +206,7 @@ class Guard(Judging, ToolChecks):
         """Free the model. Guards made by `with_policy` share it."""
         if self._kept:
             self._kept.close()
+        self.reader.close()
         self.engine.close()
 
     def __enter__(self) -> Self:
@@ -251,21 +217,19 @@ class Guard(Judging, ToolChecks):
 
     def _checking_prompt(self, conversation: Conversation, owner: Owner) -> Steps[Decision]:
         context = self._context(owner, Direction.PROMPT)
-        return checking_prompt(context, self._tokenizer, to_messages(conversation))
+        return checking_prompt(context, to_messages(conversation))
 
     def _new_stream(
         self, conversation: Conversation, owner: Owner, max_tokens: int | None, attempt: Attempt | None
     ) -> Stream:
         messages = to_messages(conversation)
         context = self._context(owner, Direction.RESPONSE, max_tokens=max_tokens, attempt=attempt)
-        return Stream(context, AnswerReader(context.tapes, self._tokenizer, messages, self.policy.too_long))
-
-    def _tapes(self, owner: Owner) -> Tapes:
-        return Tapes(self.engine, self._kept, owner)
+        return Stream(context, context.read_answer(messages))
 
     def _context(self, owner: Owner, direction: Direction, **details: Any) -> Context:
         return Context(
-            tapes=self._tapes(owner),
+            reader=self.reader,
+            tapes=Tapes(self.engine, self._kept, owner),
             policy=self.policy,
             identity=self._identity,
             stream_id=_new_id(),
@@ -287,10 +251,6 @@ class Guard(Judging, ToolChecks):
             except Exception as error:  # noqa: BLE001  # the record sink's edge: a broken sink never changes a decision
                 self.n_record_failures += 1
                 _log.error("sink %s failed: %s", type(sink).__name__, type(error).__name__)
-
-
-def _with_threads(runtime: Runtime | None, threads: int | None) -> Runtime | None:
-    return runtime if threads is None else replace(runtime or Runtime(), threads=threads)
 
 
 def _new_id() -> str:

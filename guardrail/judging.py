@@ -1,14 +1,16 @@
 """The part of the facade that gives bare verdicts: no policy, no record."""
 
+from dataclasses import replace
+from typing import Any
+
 from guardrail.checking import judging_prompt
+from guardrail.context import Context
 from guardrail.conversation import Conversation, to_messages
+from guardrail.decision import Direction
 from guardrail.driving import adrive, drive
-from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.policy import TooLong
 from guardrail.prefixes import Owner
-from guardrail.reading import AnswerReader
-from guardrail.reuse import Tapes
 from guardrail.tape import Steps
 from guardrail.verdict import TokenVerdict, Verdict
 
@@ -17,7 +19,6 @@ class Judging:
     """What a `Guard` says without deciding."""
 
     engine: Engine
-    _tokenizer: GuardTokenizer
 
     def judge_prompt(self, conversation: Conversation, *, tenant: str | None = None) -> Verdict:
         """Return the bare verdict on the last user turn or tool result; no policy, no record.
@@ -59,13 +60,14 @@ class Judging:
         return await adrive(self.engine, self._judging_response(conversation, text, tenant))
 
     def _judging_prompt(self, conversation: Conversation, tenant: str | None) -> Steps[Verdict]:
-        return judging_prompt(self._tapes(Owner(tenant)), self._tokenizer, to_messages(conversation))
+        return judging_prompt(self._context(Owner(tenant), Direction.PROMPT), to_messages(conversation))
 
     def _judging_response(
         self, conversation: Conversation, text: str, tenant: str | None
     ) -> Steps[tuple[TokenVerdict, ...]]:
-        tapes = self._tapes(Owner(tenant))
-        reader = AnswerReader(tapes, self._tokenizer, to_messages(conversation), TooLong.SLIDE)
+        context = self._context(Owner(tenant), Direction.RESPONSE)
+        sliding = replace(context, policy=replace(context.policy, too_long=TooLong.SLIDE))
+        reader = sliding.read_answer(to_messages(conversation))
         verdicts: list[TokenVerdict] = []
         try:
             yield from reader.open()
@@ -79,5 +81,5 @@ class Judging:
         reader.close()
         return tuple(verdicts)
 
-    def _tapes(self, owner: Owner) -> Tapes:
+    def _context(self, owner: Owner, direction: Direction, **details: Any) -> Context:
         raise NotImplementedError

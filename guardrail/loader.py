@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from shutil import rmtree
 
-from guardrail.checkpoint import CONFIG_FILE, Checkpoint, read_json
+from guardrail.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint, read_json
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
@@ -22,21 +22,32 @@ from guardrail.engines.runtime import KVPrecision, Runtime
 from guardrail.engines.scheduled import ScheduledEngine
 from guardrail.errors import CheckpointError, ConfigurationError, MissingExtra
 from guardrail.exported import MANIFEST_FILE, MODEL_FILE, Manifest, hash_file, is_export, read_manifest
+from guardrail.generative.labels import TEMPLATE_FILES
+from guardrail.generative.local import LocalLine
+from guardrail.generative.reader import GenerativeReader
+from guardrail.reader import Reader
+from guardrail.token_reader import TokenReader
 
 ENGINES = ("onnx", "torch")
 DEFAULT_PRECISION = "int8"
-TOKENIZER_FILE = "tokenizer.json"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_HUB_FILES = [CONFIG_FILE, TOKENIZER_FILE, "*.safetensors", "model.safetensors.index.json"]
+_HUB_FILES = [CONFIG_FILE, TOKENIZER_FILE, *TEMPLATE_FILES, "*.safetensors", "model.safetensors.index.json"]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """An engine and the tokenizer of its model."""
+    """A model that is ready to judge.
+
+    Attributes:
+        engine: runs it.
+        tokenizer: of it.
+        reader: reads texts with it.
+    """
 
     engine: Engine
     tokenizer: GuardTokenizer
+    reader: Reader
 
 
 def load_default(*, runtime: Runtime | None = None) -> LoadedModel:
@@ -145,7 +156,7 @@ def _load_exported(folder: Path, manifest: Manifest, runtime: Runtime | None) ->
     tokenizer = _tokenizer(folder, config)
     settings = runtime or Runtime()
     engine = OnnxEngine(folder, manifest, config, runtime=settings)
-    return LoadedModel(ScheduledEngine(engine, settings), tokenizer)
+    return _loaded(ScheduledEngine(engine, settings), tokenizer, config)
 
 
 def _load_torch(folder: Path, name: str, precision: str | None, runtime: Runtime) -> LoadedModel:
@@ -154,7 +165,13 @@ def _load_torch(folder: Path, name: str, precision: str | None, runtime: Runtime
     if runtime.threads is not None:
         raise ConfigurationError("torch's threads belong to the whole process", hint="call torch.set_num_threads")
     engine = TorchEngine.from_checkpoint(folder, name=name, precision=precision or "fp32", runtime=runtime)
-    return LoadedModel(ScheduledEngine(engine, runtime), _tokenizer(folder, engine.config))
+    return _loaded(ScheduledEngine(engine, runtime), _tokenizer(folder, engine.config), engine.config)
+
+
+def _loaded(engine: Engine, tokenizer: GuardTokenizer, config: GuardConfig) -> LoadedModel:
+    if not config.is_generative:
+        return LoadedModel(engine, tokenizer, TokenReader(tokenizer))
+    return LoadedModel(engine, tokenizer, GenerativeReader(lambda tapes: LocalLine(tapes, tokenizer)))
 
 
 def _tokenizer(folder: Path, config: GuardConfig) -> GuardTokenizer:

@@ -154,19 +154,24 @@ class _Backbone(nn.Module):
 
 
 class GuardNetwork(nn.Module):
-    """Qwen3 backbone with a response and a query head path; parameter names are the published tensor names."""
+    """Qwen3 backbone with a response and a query head path; parameter names are the published tensor names.
+
+    The heads of a generative model read the backbone's states, without a path of their own.
+    """
 
     def __init__(self, config: GuardConfig) -> None:
         super().__init__()
         self.config = config
         inner, hidden = config.guard_inner_size, config.hidden_size
         self.model = _Backbone(config)
-        self.risk_level_category_pre = nn.Linear(hidden, inner, bias=False)
-        self.risk_level_category_layernorm = _Norm(inner, config.rms_norm_eps)
+        if not config.is_generative:
+            self.risk_level_category_pre = nn.Linear(hidden, inner, bias=False)
+            self.risk_level_category_layernorm = _Norm(inner, config.rms_norm_eps)
         self.risk_level_head = nn.Linear(inner, len(config.response_labels.risks), bias=False)
         self.category_head = nn.Linear(inner, len(config.response_labels.categories), bias=False)
-        self.query_risk_level_category_pre = nn.Linear(hidden, inner, bias=False)
-        self.query_risk_level_category_layernorm = _Norm(inner, config.rms_norm_eps)
+        if not config.is_generative:
+            self.query_risk_level_category_pre = nn.Linear(hidden, inner, bias=False)
+            self.query_risk_level_category_layernorm = _Norm(inner, config.rms_norm_eps)
         self.query_risk_level_head = nn.Linear(inner, len(config.prompt_labels.risks), bias=False)
         self.query_category_head = nn.Linear(inner, len(config.prompt_labels.categories), bias=False)
 
@@ -188,8 +193,10 @@ class GuardNetwork(nn.Module):
         """Return the four heads' logits, in float32, for states [..., hidden]."""
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = hidden.float()
-            response = self.risk_level_category_layernorm(self.risk_level_category_pre(hidden))
-            query = self.query_risk_level_category_layernorm(self.query_risk_level_category_pre(hidden))
+            response = query = hidden
+            if not self.config.is_generative:
+                response = self.risk_level_category_layernorm(self.risk_level_category_pre(hidden))
+                query = self.query_risk_level_category_layernorm(self.query_risk_level_category_pre(hidden))
             return GuardOutput(
                 self.risk_level_head(response),
                 self.category_head(response),

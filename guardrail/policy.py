@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Self
 
 from guardrail.actions import Action, check_count, check_threshold, coerce
+from guardrail.cascade_rules import CascadeRules
 from guardrail.errors import PolicyError
 from guardrail.stop_texts import STOP_TEXTS
 from guardrail.taxonomy import RiskLevel
@@ -171,6 +172,7 @@ class Policy:
         unreadable: action for parts that cannot be read, such as images.
         judge_system: whether system prompts are judged as prompts too.
         tools: rules for tool calls and tool results.
+        cascade: when a guard of two models asks the second one.
         max_repairs: most further attempts at one answer under `on_stop = "repair"`.
         language: language of the messages.
         messages: stop messages: category name or "default" -> language -> text; "tool_call", "tool_result" and "repair"
@@ -190,6 +192,7 @@ class Policy:
     unreadable: Action = Action.FLAG
     judge_system: bool = False
     tools: ToolRules = field(default_factory=ToolRules)
+    cascade: CascadeRules = field(default_factory=CascadeRules)
     max_repairs: int = 2
     language: str = "en"
     messages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

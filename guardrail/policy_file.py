@@ -9,11 +9,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
 from guardrail.actions import Action
+from guardrail.cascade_rules import CascadeRules
 from guardrail.errors import PolicyError
 from guardrail.policy import CategoryRule, DebounceRule, OnStop, Policy, ReleaseMode, Rules, TooLong
 from guardrail.stop_texts import STOP_TEXTS
 from guardrail.taxonomy import Category, category_name
 from guardrail.tool_rules import OnResult, ToolRule, ToolRules, Trust
+
+PolicySource = str | Path | Policy
+"""A ready policy's name, a TOML file, or a policy."""
 
 READY_POLICIES = ("strict", "balanced", "loose", "shadow")
 """Names of the policies that are shipped, as documented TOML files."""
@@ -54,6 +58,15 @@ class _ToolsFile(_Strict):
     on_result: OnResult = OnResult.WITHHOLD
 
 
+_CASCADE = CascadeRules()
+
+
+class _CascadeFile(_Strict):
+    low: StrictFloat = Field(default=_CASCADE.low, ge=0, le=1)
+    high: StrictFloat = Field(default=_CASCADE.high, ge=0, le=1)
+    grace_tokens: StrictInt = Field(default=_CASCADE.grace_tokens, ge=0)
+
+
 class _PolicyFile(_Strict):
     name: str = Field(min_length=1)
     enforce: StrictBool = True
@@ -72,9 +85,10 @@ class _PolicyFile(_Strict):
     prompt: _RulesFile
     response: _RulesFile
     tools: _ToolsFile = _ToolsFile()
+    cascade: _CascadeFile = _CascadeFile()
 
 
-def load_policy(source: str | Path | Policy) -> Policy:
+def load_policy(source: PolicySource) -> Policy:
     """Return a policy from a ready policy's name, a TOML file, or a policy as it is.
 
     Raises:
@@ -107,13 +121,14 @@ def parse_policy(text: str) -> Policy:
     except ValidationError as error:
         raise PolicyError("; ".join(_explain(e) for e in error.errors())) from error
     known = {category.value for category in Category} | set(parsed.custom_categories)
-    values = parsed.model_dump(exclude={"custom_categories", "prompt", "response", "messages", "tools"})
+    values = parsed.model_dump(exclude={"custom_categories", "prompt", "response", "messages", "tools", "cascade"})
     return Policy(
         **values,
         messages=dict(_by_category(parsed.messages, known | STOP_TEXTS.keys())),
         prompt=_rules(parsed.prompt, known),
         response=_rules(parsed.response, known),
         tools=_tools(parsed.tools),
+        cascade=CascadeRules(**parsed.cascade.model_dump()),
     )
 
 
@@ -165,4 +180,6 @@ def _valid_keys(path: tuple[str | int, ...]) -> list[str]:
         model = _RulesFile
     elif path and path[0] == "tools":
         model = _ToolsFile if len(path) == 1 else _ToolRuleFile
+    elif path == ("cascade",):
+        model = _CascadeFile
     return sorted(model.model_fields)

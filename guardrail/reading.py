@@ -1,25 +1,23 @@
-"""Reading with an engine, as generators that yield feeds and are sent logits.
+"""Reading one answer token by token, as generators that yield feeds and are sent logits.
 
 Sync and async callers drive the same generators (`driving.py`), so they share every decision.
 """
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
+from copy import copy
+from dataclasses import dataclass
 
 from guardrail.conversation import BEGIN_THINKING, EMPTY_THINKING, END_THINKING, Message, Segment
 from guardrail.encoding import GuardTokenizer, IncrementalEncoder, Token
-from guardrail.engines.base import FloatArray, Logits
+from guardrail.engines.base import Logits
 from guardrail.errors import ContextOverflow, EngineError, StreamError
 from guardrail.policy import TooLong
 from guardrail.reuse import Tapes
+from guardrail.scores import verdicts_of
 from guardrail.tape import Steps, Tape, common_prefix
-from guardrail.taxonomy import LabelSet
 from guardrail.verdict import TokenVerdict, Verdict
-from guardrail.windowing import fit_context, fit_prompt
+from guardrail.windowing import fit_context
 
 READ_CHUNK = 256
 """Tokens read in one engine call before the gate may stop the rest. Ours: a stop early in a long text saves work."""
@@ -30,51 +28,6 @@ Our choice: below it a later call reads them for little more than one token cost
 
 
 @dataclass(slots=True)
-class PromptReading:
-    """What reading prompts gave so far: what was read before a failure still counts.
-
-    Attributes:
-        verdicts: one a window, in order; a prompt that fitted has one window.
-        n_tokens: tokens read.
-        n_dropped_turns: most old turns that one prompt left unread.
-    """
-
-    verdicts: list[Verdict] = field(default_factory=list)
-    n_tokens: int = 0
-    n_dropped_turns: int = 0
-
-
-def read_prompt(
-    tapes: Tapes, tokenizer: GuardTokenizer, messages: Sequence[Message], reading: PromptReading
-) -> Steps[None]:
-    """Judge the last turn: the query heads at its closing `<|im_end|>`, nowhere else. Adds to `reading`."""
-    info = tapes.engine.info
-    fitted = fit_prompt(tokenizer, messages, info.max_context)
-    reading.n_dropped_turns = max(reading.n_dropped_turns, fitted.n_dropped_turns)
-    for ids in fitted.windows:
-        tape = yield from tapes.open(ids)
-        try:
-            logits = yield from tape.feed(ids[tape.length :])
-        except BaseException:
-            tape.close()
-            raise
-        tapes.put_back(tape)
-        reading.n_tokens += len(ids)
-        reading.verdicts += _verdicts(info.prompt_labels, logits.query_risk[-1:], logits.query_category[-1:])
-
-
-def _verdicts(labels: LabelSet, risk: FloatArray, category: FloatArray) -> list[Verdict]:
-    """Turn logits, float32 [position, risk] and [position, category], into verdicts; softmax in float64."""
-    rows = zip(_softmax(risk).tolist(), _softmax(category).tolist(), strict=True)
-    return [Verdict(labels, tuple(r), tuple(c)) for r, c in rows]
-
-
-def _softmax(logits: FloatArray) -> NDArray[np.float64]:
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
-
-
-@dataclass(slots=True)
 class _Warm:
     """Provisional tokens already in the KV cache, with the verdict each would have if it becomes final."""
 
@@ -82,8 +35,8 @@ class _Warm:
     verdicts: list[Verdict]
 
 
-class AnswerReader:
-    """Reads one answer as it streams: push text, then read verdicts until none are pending.
+class TokenAnswer:
+    """Reads one answer as it streams; see `AnswerReader`.
 
     The context, the answer's header and the think block are fed and never judged. Keeps state: one caller at a time.
     """
@@ -120,6 +73,7 @@ class AnswerReader:
         self._answer_ids: list[int] = []
         self._n_judged = 0
         self._warm = _Warm([], [])
+        self._last: TokenVerdict | None = None
         self.n_windows = 1
         self.n_dropped_turns = 0
 
@@ -177,11 +131,6 @@ class AnswerReader:
         """Characters received whose tokens are not final yet."""
         return self._encoder.held_chars if self._encoder else 0
 
-    @property
-    def n_judged(self) -> int:
-        """Content tokens judged so far."""
-        return self._n_judged
-
     def read(self) -> Steps[list[TokenVerdict]]:
         """Read the next chunk of pending tokens and return the verdicts of those that are content.
 
@@ -209,13 +158,38 @@ class AnswerReader:
         ids = list(self._encoder.provisional)
         if len(ids) > self._room:
             return
-        n_common = common_prefix(ids, self._warm.ids)
-        if len(ids) - n_common < WARM_FROM:
-            return
-        kept = self._warm.verdicts[:n_common]
-        self._forget_warm(n_common)
-        logits = yield from self._feed(ids[n_common:])
-        self._warm = _Warm(ids, kept + self._response_verdicts(logits))
+        if len(ids) - common_prefix(ids, self._warm.ids) >= WARM_FROM:
+            yield from self._read_warm(ids)
+
+    def peek(self) -> Steps[list[TokenVerdict]]:
+        """Return the verdicts that the held-back tail would have if the answer ended here; nothing becomes final.
+
+        What is read stays in the KV cache, for the case that it does become final. No tokens may be pending.
+
+        Raises:
+            ContextOverflow: as `read`.
+        """
+        if self._encoder is None:
+            return []
+        tokens = copy(self._encoder).finish(END_THINKING[0].text if self._is_thinking else self._closing)
+        if len(tokens) > self._room:
+            yield from self._slide()
+        verdicts = yield from self._read_warm([token.id for token in tokens])
+        judged = [(token, verdict) for token, verdict in zip(tokens, verdicts, strict=True) if token.is_content]
+        start = self._part_start
+        return [
+            TokenVerdict(verdict, self._n_judged + i, start + token.start, start + token.end, token.complete)
+            for i, (token, verdict) in enumerate(judged)
+        ]
+
+    def last(self) -> Steps[TokenVerdict | None]:
+        """Return the verdict at the last token, as if the answer ended here."""
+        found: list[TokenVerdict] = []
+        while self._queue:
+            found = (yield from self.read()) or found
+        found = (yield from self.peek()) or found
+        self._last = found[-1] if found else self._last
+        return self._last
 
     def close(self, *, keep: bool = True) -> None:
         """Give the session up: to the conversation's next call, or for good if a step may not have ended well."""
@@ -249,13 +223,23 @@ class AnswerReader:
         logits = yield from self._feed(ids[n_common:])
         return verdicts + self._response_verdicts(logits)
 
+    def _read_warm(self, ids: list[int]) -> Steps[list[Verdict]]:
+        """Return the verdict at each id of a tail that may still change; it is rolled back when it does."""
+        n_common = common_prefix(ids, self._warm.ids)
+        if n_common < len(ids):
+            kept = self._warm.verdicts[:n_common]
+            self._forget_warm(n_common)
+            logits = yield from self._feed(ids[n_common:])
+            self._warm = _Warm(ids, kept + self._response_verdicts(logits))
+        return self._warm.verdicts[: len(ids)]
+
     def _forget_warm(self, n_kept: int) -> None:
         if len(self._warm.ids) > n_kept:
             self._open_tape.rollback(self._open_tape.length - len(self._warm.ids) + n_kept)
         self._warm = _Warm([], [])
 
     def _response_verdicts(self, logits: Logits) -> list[Verdict]:
-        return _verdicts(self._info.response_labels, logits.response_risk, logits.response_category)
+        return verdicts_of(self._info.response_labels, logits.response_risk, logits.response_category)
 
     def _slide(self) -> Steps[None]:
         """Start over in a fresh session: half the room for the conversation, and the answer's last quarter."""

@@ -247,6 +247,7 @@ class Tapes:
 
     Attributes:
         engine: runs the model.
+        owner: whose text is read.
     """
 
     def __init__(self, engine: Engine, kept: KeptTapes | None = None, owner: Owner | None = None) -> None:
@@ -259,7 +260,7 @@ class Tapes:
         """
         self.engine = engine
         self._kept = kept
-        self._owner = owner or Owner()
+        self.owner = owner or Owner()
 
     def open(self, ids: list[int]) -> Steps[Tape]:
         """Return a tape that holds the beginning of `ids`, or nothing, and never all of them.
@@ -267,7 +268,7 @@ class Tapes:
         Raises:
             EngineError: the engine failed.
         """
-        if self._kept is None or not self._kept.takes_time(self._owner, ids):
+        if self._kept is None or not self._kept.takes_time(self.owner, ids):
             return self._opened(ids)
         opened: list[Tape] = []
         try:
@@ -281,7 +282,7 @@ class Tapes:
     def _opened(self, ids: list[int]) -> Tape:
         if self._kept is None:
             return Tape(self.engine)
-        tape = self._kept.take(self._owner, ids)
+        tape = self._kept.take(self.owner, ids)
         return self._kept.with_room(lambda: Tape(self.engine)) if tape is None else tape
 
     def put_back(self, tape: Tape) -> None:
@@ -289,4 +290,4 @@ class Tapes:
         if self._kept is None:
             tape.close()
         else:
-            self._kept.keep(self._owner, tape)
+            self._kept.keep(self.owner, tape)

@@ -7,7 +7,6 @@ from guardrail.checking import checking_result
 from guardrail.context import Context
 from guardrail.conversation import Message, Role
 from guardrail.decision import Decision, Reason
-from guardrail.encoding import GuardTokenizer
 from guardrail.tape import Steps
 from guardrail.tool_rules import OnResult
 
@@ -31,20 +30,18 @@ class Screened:
     decision: Decision
 
 
-def screening(
-    context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message], result: Message
-) -> Steps[Screened]:
+def screening(context: Context, messages: Sequence[Message], result: Message) -> Steps[Screened]:
     """Judge a tool result, decide and record; if it is stopped, return what stands in its place."""
-    decision = yield from checking_result(context, tokenizer, messages, result)
+    decision = yield from checking_result(context, messages, result)
     if not decision.stopped:
         return Screened(result.content, decision)
     withheld = Screened(context.policy.result_message(decision.category), decision)
     if context.policy.tools.on_result is not OnResult.EXTRACT or decision.reason is not Reason.VERDICT:
         return withheld
-    extract = yield from _extracting(context, tokenizer, messages, passages(result.content))
+    extract = yield from _extracting(context, messages, passages(result.content))
     if extract is None:
         return withheld
-    whole = yield from checking_result(_again(context), tokenizer, messages, Message(Role.TOOL, extract))
+    whole = yield from checking_result(_again(context), messages, Message(Role.TOOL, extract))
     return withheld if whole.stopped else Screened(extract, decision)
 
 
@@ -55,15 +52,13 @@ def passages(text: str) -> list[str]:
     return ["".join(lines[i : i + size]) for i in range(0, len(lines), size)]
 
 
-def _extracting(
-    context: Context, tokenizer: GuardTokenizer, messages: Sequence[Message], parts: Sequence[str]
-) -> Steps[str | None]:
+def _extracting(context: Context, messages: Sequence[Message], parts: Sequence[str]) -> Steps[str | None]:
     """Return the passages that pass by themselves, with a mark for each run of others; None if nothing passes."""
     kept: list[str] = []
     silent = replace(_again(context), record=lambda *_: None)
     for part in parts:
         if part.strip():
-            decision = yield from checking_result(silent, tokenizer, messages, Message(Role.TOOL, part))
+            decision = yield from checking_result(silent, messages, Message(Role.TOOL, part))
         if not part.strip() or not decision.stopped:
             kept.append(part)
         elif not kept or kept[-1] != WITHHELD + "\n":

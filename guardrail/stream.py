@@ -2,9 +2,10 @@
 
 import threading
 from codecs import getincrementaldecoder
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import attrgetter
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +15,7 @@ from guardrail.decision import Decision, Failure, Reason
 from guardrail.driving import adrive, drive
 from guardrail.errors import ContextOverflow, EngineError, StreamClosed, StreamError
 from guardrail.gate import Gate
-from guardrail.reading import AnswerReader
+from guardrail.reader import AnswerReader
 from guardrail.tape import Steps
 from guardrail.taxonomy import RiskLevel
 from guardrail.tool_rules import Trust
@@ -92,6 +93,28 @@ class Stream:
         with self._turn():
             return await adrive(self._context.engine, self._finishing())
 
+    def peek(self) -> Decision:
+        """Return what the decision would be if the answer ended here, its held-back tail read too. Nothing is released,
+        recorded or final: for callers who are shown an answer again and again, each time a little longer.
+
+        Raises:
+            StreamError: another caller is inside this stream, or text waits unread (`more`).
+        """
+        with self._turn():
+            return drive(self._context.engine, self._peeking())
+
+    async def apeek(self) -> Decision:
+        """As `peek`, without blocking the event loop."""
+        with self._turn():
+            return await adrive(self._context.engine, self._peeking())
+
+    def checking(self, text: str) -> Steps[Decision]:
+        """Read a whole answer, as `feed` and `finish` do, for a driver of many."""
+        with self._turn():
+            yield from self._feeding(text, thinking=False)
+            yield from self._finishing()
+        return self.decision
+
     def close(self) -> None:
         """Free the session. A stream that was neither finished nor stopped is recorded as abandoned.
 
@@ -109,14 +132,19 @@ class Stream:
 
         Text that is fed after a stop counts as withheld here; the record was written at the stop.
         """
+        decision = self._decision or self._decide(self._gate, self._verdicts)
         n_released = self._gate.released_chars
-        withheld = self._gate.fed_chars - n_released
-        return replace(self._decision or self._decide(), released_chars=n_released, withheld_chars=withheld)
+        return replace(decision, released_chars=n_released, withheld_chars=self._gate.fed_chars - n_released)
 
     @property
     def is_stopped(self) -> bool:
         """Whether the gate has stopped the answer: stop the LLM too."""
         return self._gate.is_stopped
+
+    @property
+    def stop_offset(self) -> int | None:
+        """First character that is stopped (in shadow mode: that would have been); None without a stop."""
+        return self._gate.stop_offset
 
     @property
     def is_finished(self) -> bool:
@@ -200,6 +228,23 @@ class Stream:
             self._settle()
         return first + "".join(released)
 
+    def _peeking(self) -> Steps[Decision]:
+        if self._decision:
+            return self.decision
+        if self._reader.has_pending:
+            raise StreamError("text waits unread: feed it before peeking")
+        yield from self._opening()
+        gate, verdicts = self._gate.copy(), list(self._verdicts)
+        try:
+            for token in (yield from self._reader.peek()) if not gate.is_settled else ():
+                if not gate.is_settled:
+                    verdicts.append(token)
+                    gate.judge(token)
+        except EngineError as error:
+            self._fail(error, gate)
+        gate.finish()
+        return self._decide(gate, verdicts)
+
     def _judging(self, released: list[str]) -> Steps[None]:
         """Read pending tokens until none are left or the gate stops; the rest of the text is then never read."""
         while self._reader.has_pending and not self._gate.is_settled:
@@ -220,11 +265,12 @@ class Stream:
         self._gate.mark(Reason.HELD)
         return ""
 
-    def _fail(self, error: EngineError) -> str:
+    def _fail(self, error: EngineError, gate: Gate | None = None) -> str:
         """Apply what the policy says of failures; the one place that does."""
+        gate = gate or self._gate
         if isinstance(error, ContextOverflow):
-            return self._gate.fail(Reason.TOO_LONG, explain(error), Action.STOP)
-        return self._gate.fail(Reason.FAILURE, explain(error), self._context.policy.on_failure)
+            return gate.fail(Reason.TOO_LONG, explain(error), Action.STOP)
+        return gate.fail(Reason.FAILURE, explain(error), self._context.policy.on_failure)
 
     def _settle_if_stopped(self) -> None:
         if self._gate.is_stopped and self._decision is None:
@@ -233,20 +279,20 @@ class Stream:
     def _settle(self) -> None:
         """Make the decision final, record it, free the session."""
         self._reader.close(keep=self._gate.failure is None)
-        self._decision = self._decide()
+        self._decision = self._decide(self._gate, self._verdicts)
         self._context.record(self._decision, "".join(self._text))
         self._text.clear()
 
-    def _decide(self) -> Decision:
-        gate, attempt = self._gate, self._context.attempt
-        finding = gate.finding
-        decisive = finding.token if finding else max(self._verdicts, key=_non_safe, default=None)
+    def _decide(self, gate: Gate, verdicts: Sequence[TokenVerdict]) -> Decision:
+        attempt, finding = self._context.attempt, gate.finding
+        riskiest = max(verdicts, key=attrgetter("verdict.non_safe_probability"), default=None)
+        decisive = finding.token if finding else riskiest
         bound = self._context.max_tokens if gate.is_stopped else None
         return self._context.decide(
             gate.would_action,
             gate.reason,
             gate.failure,
-            risk=finding.risk if finding else RiskLevel.SAFE if self._verdicts else None,
+            risk=finding.risk if finding else RiskLevel.SAFE if verdicts else None,
             category=finding.category if finding else None,
             verdict=decisive.verdict if decisive else None,
             stop_offset=gate.stop_offset,
@@ -254,12 +300,12 @@ class Stream:
             withheld_chars=gate.fed_chars - gate.released_chars,
             leaked_chars=gate.leaked_chars,
             unjudged_chars=gate.unjudged_chars,
-            n_tokens=len(self._verdicts),
+            n_tokens=len(verdicts),
             n_windows=self._reader.n_windows,
             n_dropped_turns=self._reader.n_dropped_turns,
             unreadable=(),
             latency_ms=self._latency_ms,
-            tokens=tuple(self._verdicts),
+            tokens=tuple(verdicts),
             n_deltas=self._n_deltas,
             saved_tokens=None if bound is None else max(0, bound - self._n_deltas),
             n_repairs=attempt.n_repairs if attempt else 0,
@@ -294,7 +340,3 @@ class Stream:
             self._spent_s += self._context.clock() - self._turn_started
             self._turn_started = None
             self._lock.release()
-
-
-def _non_safe(token: TokenVerdict) -> float:
-    return token.verdict.non_safe_probability

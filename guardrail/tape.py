@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from guardrail.engines.base import Engine, Feed, Logits, Session, check_logits, engine_edge
+from guardrail.errors import EngineError
 
 _log = logging.getLogger("guardrail")
 
@@ -23,8 +25,53 @@ class Work:
     run: Callable[[], None]
 
 
-Steps = Generator[list[Feed] | Work, list[Logits], T]
-"""A computation that yields batches for the engine, or other work, and returns a T. Work is answered with no logits."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something that is done elsewhere meanwhile, such as a request to a server: it keeps no thread waiting.
+
+    Attributes:
+        start: begins it, and never raises: the future ends with it, and cancelling the future withdraws it.
+    """
+
+    start: Callable[[], "Future[Any]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Borrowed:
+    """A step of another engine than the driver's.
+
+    Attributes:
+        engine: the other one.
+        step: what it is to do.
+    """
+
+    engine: Engine
+    step: "Step"
+
+
+Step = list[Feed] | Work | Call | Borrowed
+"""What a computation may ask of its driver: logits for a batch, or other work, which is answered with none."""
+
+Steps = Generator[Step, list[Logits], T]
+"""A computation that yields steps and returns a T."""
+
+
+def borrowing(engine: Engine, steps: Steps[T]) -> Steps[T]:
+    """Return steps for one engine as steps for a driver of another one."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                logits = yield Borrowed(engine, step)
+            except EngineError as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(logits)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        steps.close()
 
 
 class Tape:

@@ -128,3 +128,9 @@ RESPONSE_LABELS = LabelSet(PUBLISHED_RISKS, tuple(c.value for c in Category if c
 
 PROMPT_LABELS = LabelSet(PUBLISHED_RISKS, tuple(c.value for c in Category))
 """Query heads of the published checkpoints: 3 risk levels, 9 categories."""
+
+REFUSALS = ("Refusal: Yes", "Refusal: No")
+"""What a Qwen3Guard-Gen model says of a response besides: no kinds of harm, but outputs of the same head."""
+
+GENERATIVE_RESPONSE_LABELS = LabelSet(PUBLISHED_RISKS, (*RESPONSE_LABELS.categories, *REFUSALS))
+"""Response heads of a Qwen3Guard-Gen model that runs as an engine; its verdicts are labelled as all others."""

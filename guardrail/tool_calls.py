@@ -3,17 +3,6 @@
 from types import TracebackType
 from typing import Self
 
-from guardrail.conversation import (
-    BEGIN_THINKING,
-    BEGIN_TOOL_CALL,
-    EMPTY_THINKING,
-    END_THINKING,
-    END_TOOL_CALL,
-    Message,
-    Role,
-    Segment,
-    render_tool_call,
-)
 from guardrail.decision import Decision
 from guardrail.json_text import JsonUnescaper
 from guardrail.stream import Stream
@@ -89,25 +78,3 @@ class ToolCallStream:
 
     def _rest(self) -> str:
         return self._next("") + self._unescaper.finish() + "}"
-
-
-def call_opening(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], list[Segment]]:
-    """Return the messages before the assistant's turn under way, and that turn's rendering up to its next call.
-
-    The turn is the last message, if that is the assistant's: its reasoning, text and earlier calls are context.
-    """
-    if not messages or messages[-1].role is not Role.ASSISTANT:
-        return messages, [*EMPTY_THINKING, *BEGIN_TOOL_CALL]
-    turn = messages[-1]
-    opening = list(EMPTY_THINKING)
-    if turn.reasoning:
-        opening = [*BEGIN_THINKING, Segment(turn.reasoning.strip("\n"), "content"), *END_THINKING]
-    opening.append(Segment(turn.content.lstrip("\n"), "content"))
-    newline = Segment("\n", "scaffold")
-    for i, call in enumerate(turn.tool_calls):
-        opening += [*([newline] if i or turn.content else []), *render_tool_call(call)]
-    return messages[:-1], [*opening, *([newline] if turn.content or turn.tool_calls else []), *BEGIN_TOOL_CALL]
-
-
-CALL_CLOSING = END_TOOL_CALL[0].text
-"""Scaffold that is encoded with the end of a call."""

@@ -9,22 +9,19 @@ from guardrail.context import Context
 from guardrail.conversation import Conversation, Message, Role, ToolCall, to_messages
 from guardrail.decision import Decision, Direction
 from guardrail.driving import adrive, drive
-from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.policy import ReleaseMode
 from guardrail.prefixes import Owner
-from guardrail.reading import AnswerReader
 from guardrail.screening import Screened, screening
 from guardrail.stream import Stream
 from guardrail.tape import Steps
-from guardrail.tool_calls import CALL_CLOSING, ToolCallStream, call_opening
+from guardrail.tool_calls import ToolCallStream
 
 
 class ToolChecks:
     """What a `Guard` does for agents."""
 
     engine: Engine
-    _tokenizer: GuardTokenizer
 
     def check_tool_call(
         self,
@@ -202,23 +199,20 @@ class ToolChecks:
         self, context: Context, conversation: Conversation, text: str, unreadable: Sequence[str]
     ) -> Steps[Decision]:
         result = Message(Role.TOOL, text, unreadable=tuple(unreadable))
-        return checking_result(context, self._tokenizer, to_messages(conversation), result)
+        return checking_result(context, to_messages(conversation), result)
 
     def _screening(
         self, context: Context, conversation: Conversation, text: str, unreadable: Sequence[str]
     ) -> Steps[Screened]:
         result = Message(Role.TOOL, text, unreadable=tuple(unreadable))
-        return screening(context, self._tokenizer, to_messages(conversation), result)
+        return screening(context, to_messages(conversation), result)
 
     def _new_call(self, conversation: Conversation, name: str, owner: Owner) -> Stream:
-        messages, opening = call_opening(to_messages(conversation))
+        messages = to_messages(conversation)
         context = self._context(owner, Direction.TOOL_CALL, tool=name)
         whole = replace(context.policy, release=ReleaseMode.ANSWER)  # a call leaves as a whole, or not at all
         context = replace(context, policy=whole)
-        reader = AnswerReader(
-            context.tapes, self._tokenizer, messages, context.policy.too_long, opening=opening, closing=CALL_CLOSING
-        )
-        return Stream(context, reader)
+        return Stream(context, context.read_answer(messages, is_call=True))
 
     def _context(self, owner: Owner, direction: Direction, **details: Any) -> Context:
         raise NotImplementedError

@@ -7,6 +7,23 @@ from guardrail.taxonomy import LabelSet, RiskLevel
 
 
 @dataclass(frozen=True, slots=True)
+class Speaker:
+    """Which model said it.
+
+    Attributes:
+        model: its name.
+        model_sha256: hash of its weights; empty where that is not known.
+        engine: that ran it.
+        precision: of its weights.
+    """
+
+    model: str
+    model_sha256: str
+    engine: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the model said about a prompt or at one token.
 
@@ -14,11 +31,18 @@ class Verdict:
         labels: meaning of the two vectors' indices.
         risk_vector: probability of each risk level, in [0, 1], summing to 1, indexed as `labels.risks`.
         category_vector: probability of each category given that there is harm, indexed as `labels.categories`.
+        refusal: whether the answer refuses the request; None where the model does not say.
+        is_scored: whether the vectors were measured; else the model only named its labels, and the vectors stand in:
+            1 for the level it named.
+        speaker: who said it, where that is not the guard's own model.
     """
 
     labels: LabelSet
     risk_vector: tuple[float, ...]
     category_vector: tuple[float, ...]
+    refusal: bool | None = None
+    is_scored: bool = True
+    speaker: Speaker | None = None
 
     @property
     def risk(self) -> RiskLevel:
@@ -57,7 +81,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class TokenVerdict:
-    """The verdict at one content token, with its place in the text.
+    """The verdict at one content token, or on a longer piece of the text, with its place.
 
     Attributes:
         verdict: what the response heads said at this token.
@@ -66,6 +90,8 @@ class TokenVerdict:
         end: one past its last character. Tokens that share one character (its UTF-8 bytes) share its span.
         complete: whether the last character of the span ends with this token; False while later tokens
             carry more bytes of it.
+        is_whole: whether all of the text up to here was judged, not this token as it stands there: one such verdict is
+            as good as a run.
     """
 
     verdict: Verdict
@@ -73,6 +99,7 @@ class TokenVerdict:
     start: int
     end: int
     complete: bool = True
+    is_whole: bool = False
 
     @property
     def risk(self) -> RiskLevel:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.checkpoint import CONFIG_FILE, read_json
+from guardrail.checkpoint import CONFIG_FILE, TOKENIZER_FILE, read_json
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Feed
@@ -23,7 +23,7 @@ from guardrail.engines.runtime import Runtime
 from guardrail.errors import CheckpointError, ConfigurationError
 from guardrail.exported import KV_FILES, KVCalibration, Manifest, hash_file, is_export, read_manifest, write_manifest
 from guardrail.onnx_export.calibration_texts import default_rows, file_rows
-from guardrail.onnx_export.export import TOKENIZER_FILE, scratch_prefix
+from guardrail.onnx_export.export import scratch_prefix
 from guardrail.onnx_export.graph import Progress
 from guardrail.onnx_export.kv import write_int8_kv
 
@@ -61,7 +61,10 @@ def calibrate_kv(
     config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
     tokenizer = GuardTokenizer.from_file(folder / TOKENIZER_FILE)
     limit = config.max_context
-    rows = default_rows(tokenizer, limit) if texts is None else file_rows(Path(texts), tokenizer, limit)
+    if texts is None:
+        rows = default_rows(tokenizer, limit, is_generative=config.is_generative)
+    else:
+        rows = file_rows(Path(texts), tokenizer, limit)
     n_tokens = sum(map(len, rows))
     if n_tokens < LEAST_TOKENS:
         raise ConfigurationError(f"{n_tokens} tokens are too few to calibrate on", hint=f"give {LEAST_TOKENS} or more")

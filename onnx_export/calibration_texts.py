@@ -13,9 +13,9 @@ STRIDES = (3, 5, 7)
 """The fixed texts are also joined to long conversations, each with another one behind it. Ours."""
 
 
-def default_rows(tokenizer: GuardTokenizer, max_context: int) -> list[list[int]]:
+def default_rows(tokenizer: GuardTokenizer, max_context: int, *, is_generative: bool = False) -> list[list[int]]:
     """Return the rows of `guardrail verify`, and long conversations, cut to the context."""
-    rows = [row.ids for row in fixed_rows(tokenizer, max_context)]
+    rows = [row.ids for row in fixed_rows(tokenizer, max_context, is_generative=is_generative)]
     for stride in STRIDES:
         turns = _conversation([TEXTS[i * stride % len(TEXTS)] for i in range(len(TEXTS))])
         rows.append(tokenizer.encode_segments(render(turns))[: min(max_context, LONG_ROW)])

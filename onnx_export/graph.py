@@ -95,8 +95,8 @@ def _add_all(parts: Parts, config: GuardConfig, progress: Progress | None) -> No
         if progress:
             progress(i + 1, config.n_layers)
     normed, _ = _add_and_norm(parts, "final", x, addend, "model.norm.weight")
-    _add_heads(parts, "query", "query_", normed)
-    _add_heads(parts, "response", "", normed)
+    for role, prefix in (("query", "query_"), ("response", "")):
+        _add_heads(parts, role, prefix, normed if config.is_generative else _head_path(parts, role, prefix, normed))
 
 
 def _add_layer(parts: Parts, config: GuardConfig, i: int, x: str, addend: str | None) -> tuple[str, str]:
@@ -117,13 +117,15 @@ def _add_and_norm(parts: Parts, name: str, x: str, addend: str | None, weight: s
     return (parts.norm(name, x, weight), x) if addend is None else parts.add_and_norm(name, x, addend, weight)
 
 
+def _head_path(parts: Parts, role: str, prefix: str, x: str) -> str:
+    """Add what stands before one pair of heads, in float32 whatever the precision."""
+    pre = parts.read(f"{prefix}risk_level_category_pre.weight")
+    inner = parts.plain_matmul(f"{role}_pre", x, pre, f"{role}_inner")
+    return parts.norm(role, inner, f"{prefix}risk_level_category_layernorm.weight")
+
+
 def _add_heads(parts: Parts, role: str, prefix: str, x: str) -> None:
     """Add one pair of heads, in float32 whatever the precision."""
-
-    def project(name: str, x: str, weight: str, output: str) -> str:
-        return parts.plain_matmul(name, x, parts.read(weight), output)
-
-    inner = project(f"{role}_pre", x, f"{prefix}risk_level_category_pre.weight", f"{role}_inner")
-    normed = parts.norm(role, inner, f"{prefix}risk_level_category_layernorm.weight")
-    project(f"{role}_risk_head", normed, f"{prefix}risk_level_head.weight", f"{role}_risk")
-    project(f"{role}_category_head", normed, f"{prefix}category_head.weight", f"{role}_category")
+    for head, name in (("risk_level", "risk"), ("category", "category")):
+        weight = parts.read(f"{prefix}{head}_head.weight")
+        parts.plain_matmul(f"{role}_{name}_head", x, weight, f"{role}_{name}")

@@ -12,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from guardrail.checkpoint import CONFIG_FILE, Checkpoint
+from guardrail.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.errors import CheckpointError, ConfigurationError, MissingExtra
 from guardrail.exported import hash_file
-from guardrail.onnx_export.export import TOKENIZER_FILE, scratch_prefix
+from guardrail.onnx_export.export import scratch_prefix
 from guardrail.onnx_export.optimum_folder import OPTIMUM_FILE, OptimumManifest, Quantised, is_optimum_export
 
 try:
@@ -61,12 +61,14 @@ def export_with_optimum(
 
     Raises:
         CheckpointError: the source is no such checkpoint, or `target` holds something else.
-        ConfigurationError: a precision that Optimum cannot make.
+        ConfigurationError: a precision that Optimum cannot make, or a generative model.
     """
     source, target = Path(source), Path(target)
     if precision not in PRECISIONS:
         raise ConfigurationError(f"no {precision!r} through Optimum; valid: {', '.join(PRECISIONS)}")
     checkpoint = Checkpoint.open(source)
+    if checkpoint.config.is_generative:
+        raise ConfigurationError("Optimum's way is for Qwen3Guard-Stream", hint="leave out --via")
     if not (source / TOKENIZER_FILE).is_file():
         raise CheckpointError(f"no {TOKENIZER_FILE} beside the checkpoint", hint="copy it from the model's repository")
     if target.exists() and not (target.is_dir() and (is_optimum_export(target) or not any(target.iterdir()))):

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from guardrail.checkpoint import Checkpoint
+from guardrail.checkpoint import TOKENIZER_FILE, Checkpoint
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.torch import TorchEngine
 from guardrail.errors import CheckpointError, ConfigurationError
-from guardrail.onnx_export.export import TOKENIZER_FILE
 from guardrail.onnx_export.optimum_engine import OptimumEngine
 from guardrail.onnx_export.optimum_folder import read_optimum
 from guardrail.onnx_export.verify import Report, compare

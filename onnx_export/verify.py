@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from guardrail.checkpoint import CONFIG_FILE, Checkpoint, read_json
+from guardrail.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint, read_json
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine, ModelInfo
@@ -30,7 +30,7 @@ from guardrail.onnx_export.agreement import (
     roll_back,
 )
 from guardrail.onnx_export.calibrate import calibrate_kv
-from guardrail.onnx_export.export import TOKENIZER_FILE, export_checkpoint
+from guardrail.onnx_export.export import export_checkpoint
 from guardrail.onnx_export.graph import Progress
 from guardrail.onnx_export.verify_rows import Row, fixed_rows
 
@@ -133,7 +133,8 @@ def verify_checkpoint(
         folder = Path(exported)
         manifest = _manifest(folder, checkpoint, precision)
         config = GuardConfig.from_json(read_json(folder / CONFIG_FILE))
-        rows = fixed_rows(GuardTokenizer.from_file(folder / TOKENIZER_FILE), config.max_context)
+        tokenizer = GuardTokenizer.from_file(folder / TOKENIZER_FILE)
+        rows = fixed_rows(tokenizer, config.max_context, is_generative=config.is_generative)
         if not rows:
             raise CheckpointError(f"a context of {config.max_context} tokens holds none of the fixed texts")
         engine = OnnxEngine(folder, manifest, config, runtime=Runtime(kv_precision=kv_precision))

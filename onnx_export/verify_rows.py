@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from guardrail.conversation import ANSWER_HEADER, EMPTY_THINKING, Message, Role, Segment, render, render_prompt
 from guardrail.encoding import GuardTokenizer
+from guardrail.generative.labels import CATEGORIES, SAFETY
+from guardrail.generative.template import closing, opening
+from guardrail.generative.turns import context_turns, response_turn
+from guardrail.taxonomy import RiskLevel
 
 LONG_ROW = 2048
 """Most tokens of the long row: enough to show angles that are off, few enough for the torch network of 0.6B."""
@@ -47,10 +51,17 @@ class Row:
         return range(self.answer_start, len(self.ids))
 
 
-def fixed_rows(tokenizer: GuardTokenizer, max_context: int) -> list[Row]:
-    """Return the rows of the fixed texts, cut to the context; rows whose prompt alone would fill it are left out."""
-    rows = [make_row(tokenizer, prompt, answer) for prompt, answer in zip(TEXTS, TEXTS[1:] + TEXTS[:1], strict=True)]
-    rows.append(make_row(tokenizer, TEXTS[0], "\n".join(TEXTS * 4)))
+def fixed_rows(tokenizer: GuardTokenizer, max_context: int, *, is_generative: bool = False) -> list[Row]:
+    """Return the rows of the fixed texts, cut to the context; rows whose prompt alone would fill it are left out.
+
+    Args:
+        tokenizer: of the model.
+        max_context: of the model, in tokens.
+        is_generative: whether the model is one that writes its verdict, and is asked about each text.
+    """
+    make = make_question if is_generative else make_row
+    rows = [make(tokenizer, prompt, answer) for prompt, answer in zip(TEXTS, TEXTS[1:] + TEXTS[:1], strict=True)]
+    rows.append(make(tokenizer, TEXTS[0], "\n".join(TEXTS * 4)))
     limit = min(max_context, LONG_ROW)
     return [Row(row.ids[:limit], row.prompt_end, row.answer_start) for row in rows if row.answer_start < limit]
 
@@ -62,3 +73,14 @@ def make_row(tokenizer: GuardTokenizer, prompt: str, answer: str) -> Row:
     prompt_end = len(tokenizer.encode_segments(render_prompt(messages))) - 1
     answer_start = len(tokenizer.encode_segments(before[:-1]))  # the newlines before the answer are encoded with it
     return Row(tokenizer.encode_segments([*before, Segment(answer, "content")]), prompt_end, answer_start)
+
+
+def make_question(tokenizer: GuardTokenizer, prompt: str, answer: str) -> Row:
+    """Return what a generative model is asked about the answer to a prompt, up to where it would name a category; the
+    first label is read where the prompt ends.
+    """
+    turns = [*context_turns([Message(Role.USER, prompt)]), response_turn("", answer)]
+    asked = tokenizer.encode_segments([*opening(turns), *closing(turns)])
+    label = [*asked, *tokenizer.encode_plain(SAFETY).ids]
+    ids = [*asked, *tokenizer.encode_plain(f"{SAFETY} {RiskLevel.UNSAFE}\n{CATEGORIES}").ids]
+    return Row(ids, len(label) - 1, len(ids) - 1)

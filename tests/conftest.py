@@ -21,7 +21,7 @@ from guardrail.exported import read_manifest
 from guardrail.onnx_export import export_checkpoint
 from guardrail.onnx_export.calibrate import calibrate_kv
 from guardrail.testing import HashEngine, default_tokenizer
-from tests.tiny import VOCABULARY, write_tiny
+from tests.tiny import VOCABULARY, write_tiny, write_tiny_gen
 
 onnx.DEFAULT_THREADS = 1  # workers of the test run share the cores, and threads that spin would fight for them
 
@@ -32,7 +32,7 @@ settings.register_profile(
 )
 settings.load_profile("fixed")
 
-BARE_ENGINES = ("fake", "torch", "onnx-fp32", "onnx-int8", "onnx-int8-kv")
+BARE_ENGINES = ("fake", "torch", "onnx-fp32", "onnx-int8", "onnx-int8-kv", "onnx-gen")
 ENGINES = (*BARE_ENGINES, *(f"scheduled-{name}" for name in BARE_ENGINES))
 
 
@@ -67,6 +67,8 @@ def engines(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         if precision == "int8":
             calibrate_kv(folder)
             made["onnx-int8-kv"] = open_onnx(folder, kv_precision="int8")
+    gen = write_tiny_gen(tmp_path_factory.mktemp("gen") / "checkpoint")
+    made["onnx-gen"] = open_onnx(export_checkpoint(gen, gen.parent / "export", precision="fp32"))
     settings = Runtime(step_tokens=24)  # so that most feeds of the tests are cut
     made |= {f"scheduled-{name}": ScheduledEngine(engine, settings) for name, engine in made.items()}
     yield made

@@ -66,7 +66,7 @@ def test_spellings_of_all_transformers_versions_are_read(changes: dict[str, Any]
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"architectures": ["Qwen3ForCausalLM"]}, "architectures"),
+        ({"architectures": ["LlamaForCausalLM"]}, "architectures"),
         ({"architectures": None}, "architectures"),
         ({"hidden_size": None}, "hidden_size"),
         ({"num_hidden_layers": "two"}, "num_hidden_layers"),

@@ -8,6 +8,7 @@ import pytest
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "guardrail": (),
+    "guardrail.client": ("httpx", "websockets"),
     "guardrail.leaktest": (),
     "guardrail.records": (),
     "guardrail.adapters.langchain": ("langchain_core", "langchain"),

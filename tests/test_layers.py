@@ -14,7 +14,7 @@ MAPPED = {"guardrail": "guardrail", "adapters": "guardrail.adapters", "onnx_expo
 
 LEAVES = {"taxonomy", "errors", "actions", "stop_texts"}
 """Everybody may import these; they import the standard library only."""
-RULES = {"verdict", "policy", "policy_file", "tool_rules", "decision"}
+RULES = {"verdict", "cascade_rules", "policy", "policy_file", "tool_rules", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
 MOVING = {
     "engines.base",
@@ -23,7 +23,10 @@ MOVING = {
     "prefixes",
     "reuse",
     "gate",
+    "scores",
+    "reader",
     "reading",
+    "token_reader",
     "driving",
     "context",
     "stream",
@@ -32,9 +35,9 @@ MOVING = {
 AGENTS = {"json_text", "repair", "screening", "tool_calls"}
 WAITING = {"ahead", "waiting", "closing"}
 """For adapters: streams read ahead, sync and async written once, and what follows a stop."""
-FACES = {"judging", "tool_checks"}
+FACES = {"batches", "judging", "loading", "tool_checks"}
 """Parts of the facade."""
-CORE = RULES | TEXT | MOVING | AGENTS | FACES | {"guard", "records.base"}
+CORE = RULES | TEXT | MOVING | AGENTS | FACES | {"cascade", "guard", "records.base"}
 FACADE = CORE | WAITING | {"records", "testing"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -45,8 +48,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "actions": set(),
     "stop_texts": set(),
     "tool_rules": set(),
-    "policy": {"verdict", "tool_rules"},
-    "policy_file": {"policy", "tool_rules"},
+    "cascade_rules": {"verdict"},
+    "policy": {"verdict", "cascade_rules", "tool_rules"},
+    "policy_file": {"policy", "cascade_rules", "tool_rules"},
     "decision": {"verdict", "policy"},
     "conversation": set(),
     "encoding": {"conversation"},
@@ -71,33 +75,49 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tape": {"engines.base"},
     "prefixes": {"tape"},
     "reuse": {"engines.base", "prefixes", "tape"},
-    "reading": {"engines.base", "tape", "reuse", "verdict", "policy", "windowing"} | TEXT,
+    "scores": {"engines.base", "verdict"},
+    "reader": {"conversation", "policy", "reuse", "tape", "verdict"},
+    "reading": {"engines.base", "tape", "reuse", "scores", "verdict", "policy"} | TEXT,
+    "token_reader": {"policy", "reader", "reading", "reuse", "scores", "tape"} | TEXT,
     "driving": {"engines.base", "tape"},
-    "context": RULES | {"engines.base", "reuse", "repair"},
+    "cascade": {"conversation", "engines.base", "policy", "prefixes", "reader", "reuse", "tape", "verdict"},
+    "context": RULES | {"conversation", "engines.base", "reader", "repair", "reuse", "tape"},
     "stream": RULES | TEXT | MOVING - {"checking"},
     "checking": RULES | TEXT | {"json_text"} | MOVING - {"stream", "gate"},
     "screening": RULES | TEXT | MOVING - {"stream", "gate"},
-    "tool_calls": {"conversation", "decision", "json_text", "stream"},
+    "tool_calls": {"decision", "json_text", "stream"},
+    "batches": RULES | TEXT | MOVING | {"repair"},
     "judging": RULES | TEXT | MOVING,
+    "loading": {"encoding", "engines.base", "engines.runtime", "policy_file", "reader", "records.base", "reuse"},
     "tool_checks": RULES | TEXT | MOVING | AGENTS,
     "guard": CORE - {"guard"},
-    "loader": CORE | {"engines", "checkpoint", "checkpoint_config", "exported", "records"},
+    "generative": {"generative", "engines.base", "policy", "reader", "reuse", "scores", "tape", "verdict"} | TEXT,
+    "generative.template": {"conversation"},
+    "generative.spoofing": set(),
+    "generative.labels": {"encoding", "generative.template"},
+    "loader": CORE | {"generative"} | {"engines", "checkpoint", "checkpoint_config", "exported", "records"},
     "records": {"records", "decision", "policy", "verdict"},
     "testing": TEXT | {"engines.base", "verdict", "decision", "records"},
-    "checkpoint": {"checkpoint", "checkpoint_config", "verdict"},
+    "tensor_files": set(),
+    "checkpoint": {"checkpoint_config", "encoding", "generative.labels", "tensor_files"},
     "checkpoint_config": {"verdict"},
     "exported": {"checkpoint_config", "engines.runtime", "verdict"},
     "network": {"checkpoint", "checkpoint_config", "network"},
     "assets": set(),
     "bench": FACADE | {"bench", "engines", "loader", "checkpoint", "checkpoint_config", "exported"},
-    "cli": FACADE | {"cli", "bench", "evaluation", "leaktest"},
+    "cli": FACADE | {"cli", "bench", "evaluation", "leaktest", "scanning"},
     "evaluation": FACADE | {"evaluation", "engines", "loader", "checkpoint"},
     "training": FACADE | {"training", "engines", "network", "evaluation", "checkpoint", "checkpoint_config", "loader"},
     "leaktest": FACADE | {"leaktest"},
-    "adapters": FACADE,
+    "scanning": FACADE | {"scanning"},
+    "stream_protocol": RULES | {"records"},
+    "client": {"client", "stream_protocol", "records", "waiting"},
+    "service": FACADE | {"service", "wire", "stream_protocol"},
+    "wire": FACADE | {"wire"},
+    "adapters": FACADE | {"wire"},
     "adapters.langchain.spy": FACADE | {"leaktest"},
     "adapters.langchain.spy_calls": FACADE | {"leaktest"},
-    "onnx_export": {"onnx_export", "checkpoint", "checkpoint_config", "exported", "verdict"} | TEXT,
+    "onnx_export": {"onnx_export", "checkpoint", "checkpoint_config", "exported", "generative", "verdict"} | TEXT,
     "onnx_export.agreement": {"onnx_export", "engines"},
     "onnx_export.calibrate": {"onnx_export", "checkpoint", "checkpoint_config", "exported", "engines"} | TEXT,
     "onnx_export.verify": {
@@ -116,10 +136,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Module (longest matching prefix, without `guardrail.`) to the modules it may import, leaves apart."""
 
 LAZILY: dict[str, set[str]] = {
-    "guard": {"loader"},
+    "loading": {"loader", "generative"},
     "loader": {"onnx_export", "engines.torch"},
     "bench": {"onnx_export"},
-    "cli": {"adapters", "training", "onnx_export", "checkpoint", "loader"},
+    "cli": {"adapters", "training", "onnx_export", "checkpoint", "loader", "service"},
 }
 """What a module may import besides, inside a function only."""
 
@@ -128,12 +148,15 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "policy_file": {"pydantic"},
     "records": {"pydantic"},
     "encoding": {"tokenizers"},
+    "generative.client": {"httpx"},
+    "generative.local": {"numpy"},
     "engines": {"numpy"},
     "engines.onnx": {"numpy", "onnxruntime"},
     "engines.torch": {"numpy", "torch"},
-    "reading": {"numpy"},
+    "scores": {"numpy"},
     "testing": {"numpy"},
-    "checkpoint": {"numpy", "safetensors", "pydantic"},
+    "tensor_files": {"numpy"},
+    "checkpoint": {"numpy"},
     "checkpoint_config": {"pydantic"},
     "network": {"torch", "numpy", "safetensors"},
     "exported": {"pydantic"},
@@ -144,6 +167,14 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "evaluation": {"numpy", "sklearn", "rich", "pydantic", "scipy"},
     "training": {"torch", "numpy", "rich", "pydantic", "sklearn", "tokenizers", "safetensors", "onnx"},
     "leaktest": {"httpx", "rich"},
+    "stream_protocol": {"pydantic"},
+    "client": {"httpx", "pydantic", "websockets"},
+    "scanning": {"pydantic"},
+    "scanning.parquet": {"pyarrow"},
+    "scanning.ray": {"ray"},
+    "service": {"fastapi", "starlette", "uvicorn", "pydantic", "pydantic_settings", "limits", "prometheus_client"}
+    | {"httpx"},
+    "service.ray": {"ray", "fastapi", "pydantic"},
     "adapters.langchain": {"langchain_core"},
     "adapters.langchain.approval": {"langchain_core", "langchain", "langgraph", "pydantic", "annotated_types"}
     | {"typing_extensions"},

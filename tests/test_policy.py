@@ -102,7 +102,7 @@ MINIMAL = f'name = "mine"\n[prompt]\n{RULES}[response]\n{RULES}'
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("nam = 1", "nam: unknown key; valid: custom_categories"),
+        ("nam = 1", "nam: unknown key; valid: cascade, custom_categories"),
         (MINIMAL.replace('"flag"', '"stpo"', 1), "'allow', 'flag', 'ask' or 'stop'"),
         (MINIMAL.replace('"stop"', '"allow"', 1), "harder than unsafe"),
         (MINIMAL + "debounce = 0", "response.debounce"),

@@ -8,6 +8,7 @@ those of the machine's monotonic clock, which all processes share.
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -44,7 +45,7 @@ class LLM:
     async def complete(self, request: Request) -> StreamingResponse:
         """Stream an answer."""
         asked = await request.json()
-        _, name, kind = asked["messages"][-1]["content"].split()[-3:]
+        name, kind = re.findall(r"run (\w+) (clean|risky)", json.dumps(asked["messages"]))[-1]
         self.sent[name] = Sent()
         return StreamingResponse(self._stream(self.sent[name], kind), media_type="text/event-stream")
 

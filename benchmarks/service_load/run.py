@@ -106,7 +106,8 @@ class Measured:
         delays_ms: p50, p95 and p99 of how late a piece came.
         shown: mean characters that came.
         written: mean pieces that the LLM wrote.
-        read: tokens that the guard read for each piece that the LLM wrote.
+        judged: tokens of the texts that were judged, for each piece that the LLM wrote: what a scanner reads.
+        read: tokens of them that the guard model was given; it keeps what it has read.
         cpu_s: processor time of all servers but the LLM's for 1,000 pieces.
     """
 
@@ -118,6 +119,7 @@ class Measured:
     delays_ms: tuple[float, float, float]
     shown: float
     written: float
+    judged: float
     read: float
     cpu_s: float
 
@@ -129,10 +131,11 @@ class Servers:
     urls: dict[str, str]
     processes: dict[str, "subprocess.Popen[bytes]"]
 
-    def tokens_read(self) -> float:
-        """Tokens that the guard model was given."""
+    def tokens(self) -> tuple[float, float]:
+        """Tokens of all texts that were judged, and those that the guard model was given."""
         lines = httpx.get(f"{self.urls['guard']}/metrics").text.splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith("guardrail_engine_tokens "))
+        judged = sum(float(line.split()[-1]) for line in lines if line.startswith("guardrail_tokens_total{"))
+        return judged, sum(float(line.split()[-1]) for line in lines if line.startswith("guardrail_engine_tokens "))
 
     def cpu_s(self) -> float:
         """Processor time of all servers but the LLM's, seconds."""
@@ -212,7 +215,7 @@ def measure(side: Side, kind: str, users: int, seconds: int, up: Servers, folder
     """Let users read for a while."""
     host = f"{up.urls[side.program]}/v1"
     env = {"LLM_URL": up.urls["llm"], "KIND": kind, "MODEL": "llm", "KEY": KEY, "BODY": side.body}
-    n_read, cpu_s = up.tokens_read(), up.cpu_s()
+    (n_judged, n_read), cpu_s = up.tokens(), up.cpu_s()
     command = [str(LOCUST), "-f", str(HERE / "locustfile.py"), "--headless", "--host", host, "-u", str(users)]
     command += [
         "-r",
@@ -229,13 +232,15 @@ def measure(side: Side, kind: str, users: int, seconds: int, up: Servers, folder
         command, env={**os.environ, **env}, cwd=HERE, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     rows = {row["Type"]: row for row in csv.DictReader((folder / "out_stats.csv").open())}
-    delay, written = rows["delay"], float(rows["upstream"]["Average Response Time"])
+    delay = rows.get("delay", {"50%": "nan", "95%": "nan", "99%": "nan"})  # nothing came at all
+    written = float(rows["upstream"]["Average Response Time"])
     n_pieces = written * int(rows["upstream"]["Request Count"])
     return Measured(
         side.name, kind, users, int(rows["stream"]["Request Count"]), int(rows["stream"]["Failure Count"]),
         (float(delay["50%"]), float(delay["95%"]), float(delay["99%"])),
         float(rows["shown"]["Average Response Time"]), written,
-        (up.tokens_read() - n_read) / n_pieces, (up.cpu_s() - cpu_s) / n_pieces * 1000,
+        (up.tokens()[0] - n_judged) / n_pieces, (up.tokens()[1] - n_read) / n_pieces,
+        (up.cpu_s() - cpu_s) / n_pieces * 1000,
     )  # fmt: skip
 
 
@@ -247,11 +252,12 @@ def table(rows: list[Measured]) -> Table:
     )
     title = f"{cpu_name()}, {cores()} cores; {versions}"
     made = Table("side", "answer", "streams", "ended", "errors", "delay ms p50", "p95", "p99", "chars shown",
-                 "LLM wrote", "tokens read a piece", "CPU s / 1,000 pieces", title=title)  # fmt: skip
+                 "LLM wrote", "tokens judged a piece", "read", "CPU s / 1,000 pieces", title=title)  # fmt: skip
     for row in rows:
         delays = (f"{delay:.0f}" for delay in row.delays_ms)
         made.add_row(row.side, row.kind, str(row.users), str(row.n_streams), str(row.n_errors), *delays,
-                     f"{row.shown:.0f}", f"{row.written:.0f}", f"{row.read:.1f}", f"{row.cpu_s:.2f}")  # fmt: skip
+                     f"{row.shown:.0f}", f"{row.written:.0f}", f"{row.judged:.1f}",
+                     f"{row.read:.1f}", f"{row.cpu_s:.2f}")  # fmt: skip
     return made
 
 

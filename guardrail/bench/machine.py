@@ -88,7 +88,7 @@ def measure_machine(bandwidth: Bandwidth, product: Int8Product, threads: int, wa
     steps = sorted({*(2**i for i in range(threads.bit_length())), threads})
     read = tuple(Reading(n, bandwidth.gb_per_s(5, threads=n)) for n in watch(steps, "memory bandwidth"))
     return Machine(
-        cpu=_cpu(),
+        cpu=cpu_name(),
         system=f"{platform.system()} {platform.machine()}",
         cores=cores(),
         python=platform.python_version(),
@@ -102,12 +102,14 @@ def described(config: GuardConfig, packages: Sequence[str]) -> str:
     """Return what is measured on what, in a line: a model's sizes, the machine, and the packages that are installed."""
     versions = [f"{name} {version}" for name in packages if (version := _version(name))]
     return (
-        f"{config.n_layers} layers of {config.hidden_size}, vocabulary {config.vocab_size}; {_cpu()}, {cores()} cores, "
+        f"{config.n_layers} layers of {config.hidden_size}, vocabulary {config.vocab_size}; "
+        f"{cpu_name()}, {cores()} cores, "
         f"{', '.join([f'Python {platform.python_version()}', *versions])}"
     )
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """Return the processor's model."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:  # not Linux

@@ -33,6 +33,7 @@ class ScheduledEngine:
 
     Attributes:
         inner: the engine that runs the model; nobody else may use it.
+        n_read: tokens that the model was given so far.
     """
 
     def __init__(self, inner: Engine, runtime: Runtime | None = None) -> None:
@@ -43,6 +44,7 @@ class ScheduledEngine:
             runtime: of it, the limits of queues, calls and time count here.
         """
         self.inner = inner
+        self.n_read = 0
         self._runtime = runtime or Runtime()
         self._scheduler = Scheduler(self._runtime.step_tokens)
         self._lock = threading.RLock()
@@ -182,6 +184,7 @@ class ScheduledEngine:
             started = time.monotonic()
             feeds = [Feed(row.session.inner, row.ids[row.n_read : row.n_read + n]) for row, n in self._running]
             found = answers(self.inner, feeds)
+            self.n_read += sum(len(feed.ids) for feed in feeds)
             with self._lock:
                 rows, self._running = [row for row, _ in self._running], []
                 ended = [row.request for row, answer in zip(rows, found, strict=True) if self._take_in(row, answer)]

@@ -58,6 +58,8 @@ class Record(_Part):
     category: str | None
     risk_probabilities: dict[str, float] | None = Field(description="at the decisive token")
     category_probabilities: dict[str, float] | None = Field(description="at the decisive token")
+    is_scored: bool | None = Field(None, description="whether the probabilities were measured, or stand in for a label")
+    refusal: bool | None = Field(None, description="whether the answer refuses, if the model says so")
     stop_offset: int | None = Field(description="characters")
     released_chars: int
     withheld_chars: int
@@ -95,6 +97,8 @@ class Record(_Part):
             unreadable=list(decision.unreadable),
             risk_probabilities=verdict.risk_probabilities if verdict else None,
             category_probabilities=verdict.category_probabilities if verdict else None,
+            is_scored=verdict.is_scored if verdict else None,
+            refusal=verdict.refusal if verdict else None,
             model=identity.model,
             model_sha256=identity.model_sha256,
             engine=identity.engine,

@@ -81,9 +81,12 @@ def run(settings: SftSettings, folder: RunFolder) -> None:
     """Train and write a checkpoint in the published format, with its tokenizer."""
     torch.set_num_threads(settings.threads)
     tokenizer = GuardTokenizer.from_file(settings.start / "tokenizer.json")
+    network = GuardNetwork.from_checkpoint(settings.start)
+    if network.config.is_generative:
+        raise ConfigurationError("a generative model has no heads to train", hint="start from a Qwen3Guard-Stream one")
     with Console(stderr=True).status("reading and encoding the rows, and fitting the teacher if there is one"):
         examples = list(_examples(tokenizer, settings))
-    trainer = SftTrainer(settings, examples, GuardNetwork.from_checkpoint(settings.start))
+    trainer = SftTrainer(settings, examples, network)
     folder.log({"event": "data", "rows": len(trainer.training), "held_out": len(trainer.held_out)})
     if state := folder.load():
         trainer.restore(state)

@@ -46,7 +46,7 @@ def allow_all(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     "arguments",
     [[], ["check"], ["stream"], ["demo"], ["export"], ["verify"], ["evaluate"], ["bench"], ["mcp"], ["leaktest"],
-     ["train"], ["train", "sft"], ["train", "pretrain"], ["train", "tokenizer"]],
+     ["scan"], ["train"], ["train", "sft"], ["train", "pretrain"], ["train", "tokenizer"]],
     ids=" ".join,
 )  # fmt: skip
 def test_every_command_explains_itself(arguments: list[str]) -> None:

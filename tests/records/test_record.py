@@ -68,6 +68,7 @@ def assert_holds(record: dict[str, Any], guard: Guard, **expected: Any) -> None:
         "leaked_chars": 0, "unjudged_chars": 0, "n_windows": 1, "n_dropped_turns": 0, "unreadable": [],
         "failure": None, "tokens": None, "text": None, "tool": None, "saved_tokens": None,
         "n_deltas": int(rest["direction"] == "response"), "n_repairs": 0, "n_repair_tokens": 0,
+        "tenant": None, "refusal": None, "is_scored": True if rest["risk_probabilities"] else None,
     }  # fmt: skip
     assert rest == {**always, **expected}
 
