@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from guardrail import Action, Guard, Policy, Reason, StreamClosed
 from guardrail.ahead import Ahead
+from guardrail.answering import UNREAD_CHARS
 from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.policy import ReleaseMode, TooLong
-from guardrail.stream import UNREAD_CHARS, Stream
+from guardrail.stream import Stream
 from guardrail.testing import HashEngine, MarkerEngine
 from tests.counting import CountingEngine
 from tests.engines.gated import GatedEngine

@@ -29,6 +29,7 @@ MOVING = {
     "token_reader",
     "driving",
     "context",
+    "answering",
     "stream",
     "checking",
 }
@@ -82,7 +83,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "driving": {"engines.base", "tape"},
     "cascade": {"conversation", "engines.base", "policy", "prefixes", "reader", "reuse", "tape", "verdict"},
     "context": RULES | {"conversation", "engines.base", "reader", "repair", "reuse", "tape"},
-    "stream": RULES | TEXT | MOVING - {"checking"},
+    "answering": RULES | TEXT | MOVING - {"checking", "stream"},
+    "stream": RULES | {"answering", "driving", "tape"},
     "checking": RULES | TEXT | {"json_text"} | MOVING - {"stream", "gate"},
     "screening": RULES | TEXT | MOVING - {"stream", "gate"},
     "tool_calls": {"decision", "json_text", "stream"},

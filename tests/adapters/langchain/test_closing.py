@@ -9,8 +9,8 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 
 from guardrail.adapters.langchain import GuardedChatModel
+from guardrail.answering import UNREAD_CHARS
 from guardrail.policy import ReleaseMode
-from guardrail.stream import UNREAD_CHARS
 
 LEFT = ("abandoned", "failure")
 """Reasons of an answer whose reader was cancelled: between two readings, or inside one."""
