@@ -43,6 +43,8 @@ class Answering:
             self._gate.open(Reason.RULE)
         elif context.trust is Trust.ASK:
             self._gate.mark(Reason.RULE, Action.ASK)
+        if context.unreadable:
+            self._act_on_unreadable()
 
     @property
     def decision(self) -> Decision:
@@ -177,6 +179,13 @@ class Answering:
         self._gate.mark(Reason.HELD)
         return ""
 
+    def _act_on_unreadable(self) -> None:
+        asked = self._context.policy.unreadable
+        if asked is Action.STOP:
+            self._gate.fail(Reason.UNREADABLE, None, Action.STOP)
+        elif asked is not Action.ALLOW:
+            self._gate.mark(Reason.UNREADABLE, asked)
+
     def _fail(self, error: EngineError, gate: Gate | None = None) -> str:
         """Apply what the policy says of failures; the one place that does."""
         gate = gate or self._gate
@@ -215,7 +224,7 @@ class Answering:
             n_tokens=len(verdicts),
             n_windows=self._reader.n_windows,
             n_dropped_turns=self._reader.n_dropped_turns,
-            unreadable=(),
+            unreadable=self._context.unreadable,
             latency_ms=self._latency_ms,
             tokens=tuple(verdicts),
             n_deltas=self._n_deltas,

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from guardrail.actions import Action
 from guardrail.conversation import Message
 from guardrail.engines.base import Engine, ModelInfo
 from guardrail.policy import Policy
@@ -58,15 +59,22 @@ class CascadeReader:
         self._cheap, self._strong = cheap, strong
 
     def prompt(self, tapes: Tapes, policy: Policy, messages: Sequence[Message], reading: PromptReading) -> Steps[None]:
-        """Judge the last turn with the cheap model, and in doubt with the strong one, whose word then counts alone."""
-        n_before = len(reading.verdicts)
+        """Judge the last turn with the cheap model, and in doubt with the strong one.
+
+        The strong model's word then counts, beside what the cheap one was sure of in other windows. It is not asked
+        where that stops the turn already.
+        """
+        n_before, rules = len(reading.verdicts), policy.cascade
         yield from self._cheap.prompt(tapes, policy, messages, reading)
-        if not any(policy.cascade.doubts(verdict) for verdict in reading.verdicts[n_before:]):
+        cheap = reading.verdicts[n_before:]
+        sure = [verdict for verdict in cheap if rules.is_sure_of_harm(verdict)]
+        is_stopped = any(policy.prompt.action(verdict) is Action.STOP for verdict in sure)
+        if is_stopped or not any(map(rules.doubts, cheap)):
             return
         strong, found = self._strong, PromptReading()
         steps = strong.reader.prompt(strong.tapes(tapes.owner), policy, messages, found)
         yield from borrowing(strong.engine, steps)
-        reading.verdicts[n_before:] = map(strong.named, found.verdicts)
+        reading.verdicts[n_before:] = [*sure, *map(strong.named, found.verdicts)]
         reading.n_tokens += found.n_tokens
         reading.n_dropped_turns = max(reading.n_dropped_turns, found.n_dropped_turns)
 

@@ -30,6 +30,10 @@ class CascadeRules:
         if self.grace_tokens != 0:
             check_count("cascade.grace_tokens", self.grace_tokens)
 
+    def is_sure_of_harm(self, verdict: Verdict) -> bool:
+        """Whether the cheap model's verdict stands, whatever else is found."""
+        return verdict.non_safe_probability > self.high
+
     def doubts(self, verdict: Verdict) -> bool:
         """Whether the strong model is to be asked."""
         return self.low <= verdict.non_safe_probability <= self.high

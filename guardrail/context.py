@@ -38,6 +38,7 @@ class Context:
         max_tokens: most tokens that were asked of the LLM; None if unknown.
         attempt: what earlier attempts at this answer came to; None for the first.
         tenant: whose text it is.
+        unreadable: kinds of parts of the answer beside its text that cannot be read, such as "image_url".
     """
 
     reader: Reader
@@ -55,6 +56,7 @@ class Context:
     max_tokens: int | None = None
     attempt: Attempt | None = None
     tenant: str | None = None
+    unreadable: tuple[str, ...] = ()
 
     def decide(self, would: Action, reason: Reason, failure: Failure | None, **found: Any) -> Decision:
         """Return the decision that the rules' action comes to, with who made it, when and about what."""

@@ -23,6 +23,10 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
+ROLES = {**{role.value: role for role in Role}, "developer": Role.SYSTEM, "function": Role.TOOL}
+"""Roles by all names that OpenAI's formats have for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A call that the assistant made.
@@ -57,7 +61,8 @@ class Message:
     def __post_init__(self) -> None:
         role: Any = self.role  # by its name, or whatever else a caller passes
         if not isinstance(role, str) or role not in list(Role):
-            raise ConversationError(f"unknown role {role!r}", hint=f"use one of {', '.join(Role)}")
+            found = "unknown role" if isinstance(role, str) else f"a role must be text, not {type(role).__name__}"
+            raise ConversationError(found, hint=f"use one of {', '.join(Role)}")
         object.__setattr__(self, "role", Role(role))
         for name, text in (("content", self.content), ("reasoning", self.reasoning or "")):
             if not isinstance(text, str):
@@ -98,7 +103,9 @@ def _from_mapping(message: Mapping[str, Any]) -> Message:
     if not isinstance(calls, Sequence) or isinstance(calls, str):
         raise ConversationError(f"tool_calls must be a list, not {type(calls).__name__}")
     read = tuple(_from_call(call) for call in calls)
-    return Message(message.get("role", ""), content, message.get("reasoning_content"), read, unreadable)
+    role = message.get("role", "")
+    role = ROLES.get(role, role) if isinstance(role, str) else role
+    return Message(role, content, message.get("reasoning_content"), read, unreadable)
 
 
 def _read_content(content: Any) -> tuple[str, tuple[str, ...]]:
@@ -108,21 +115,47 @@ def _read_content(content: Any) -> tuple[str, tuple[str, ...]]:
         return content, ()
     if not isinstance(content, Sequence) or isinstance(content, bytes | bytearray):
         raise ConversationError(f"content must be text or a list of parts, not {type(content).__name__}")
-    texts, unreadable = [], []
-    for part in content:
+    parts = [Part.of(part) for part in content]
+    texts = [part.text for part in parts if part.text is not None]
+    return "\n".join(texts), tuple(part.unreadable for part in parts if part.unreadable)
+
+
+_TEXT_PARTS = (None, "", "text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a message's content.
+
+    Attributes:
+        text: what it says; None when it has no text.
+        unreadable: its kind, when it may hold something besides that text; None when all of it was read.
+    """
+
+    text: str | None
+    unreadable: str | None
+
+    @classmethod
+    def of(cls, part: Any) -> "Part":
+        """Read a part, as text or in OpenAI's style; a text beside an image, say, does not make that readable."""
         if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        else:
-            unreadable.append(str(part.get("type", "unknown")) if isinstance(part, Mapping) else "unknown")
-    return "\n".join(texts), tuple(unreadable)
+            return cls(part, None)
+        if not isinstance(part, Mapping):
+            return cls(None, "unknown")
+        said = [part[name] for name in ("text", "refusal") if isinstance(part.get(name), str)]
+        kind = part.get("type")
+        is_read = said and kind in _TEXT_PARTS
+        unreadable = None if is_read else kind if kind and isinstance(kind, str) else "unknown"
+        return cls("\n".join(said) if said else None, unreadable)
 
 
 def _from_call(call: Any) -> ToolCall:
-    function = call.get("function", call) if isinstance(call, Mapping) else None
-    found = function if isinstance(function, Mapping) else {}
-    name, arguments = found.get("name"), found.get("arguments", "{}")
+    """Return a function's call, with or without the shell around it, or a custom tool's."""
+    given = call if isinstance(call, Mapping) else {}
+    is_custom = not given.get("function") and bool(given.get("custom"))
+    said = given["custom"] if is_custom else given.get("function", given)
+    found = said if isinstance(said, Mapping) else {}
+    name, arguments = found.get("name"), found.get("input" if is_custom else "arguments", "{}")
     if not isinstance(name, str) or not isinstance(arguments, str):
         raise ConversationError("a tool call needs a name and arguments as JSON text")
     return ToolCall(name, arguments)

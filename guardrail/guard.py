@@ -176,7 +176,8 @@ class Guard(Loading, Judging, ToolChecks, Batches):
         Raises:
             ConversationError: the messages cannot be read.
         """
-        stream = self._new_stream(conversation, Owner(tenant, conversation_id), max_tokens, attempt)
+        owner = Owner(tenant, conversation_id)
+        stream = self._new_stream(conversation, owner, max_tokens=max_tokens, attempt=attempt)
         stream.open()
         return stream
 
@@ -190,7 +191,8 @@ class Guard(Loading, Judging, ToolChecks, Batches):
         attempt: Attempt | None = None,
     ) -> Stream:
         """As `open_stream`, without blocking the event loop."""
-        stream = self._new_stream(conversation, Owner(tenant, conversation_id), max_tokens, attempt)
+        owner = Owner(tenant, conversation_id)
+        stream = self._new_stream(conversation, owner, max_tokens=max_tokens, attempt=attempt)
         await stream.aopen()
         return stream
 
@@ -219,11 +221,9 @@ class Guard(Loading, Judging, ToolChecks, Batches):
         context = self._context(owner, Direction.PROMPT)
         return checking_prompt(context, to_messages(conversation))
 
-    def _new_stream(
-        self, conversation: Conversation, owner: Owner, max_tokens: int | None, attempt: Attempt | None
-    ) -> Stream:
+    def _new_stream(self, conversation: Conversation, owner: Owner, **details: Any) -> Stream:
         messages = to_messages(conversation)
-        context = self._context(owner, Direction.RESPONSE, max_tokens=max_tokens, attempt=attempt)
+        context = self._context(owner, Direction.RESPONSE, **details)
         return Stream(context, context.read_answer(messages))
 
     def _context(self, owner: Owner, direction: Direction, **details: Any) -> Context:

@@ -73,9 +73,11 @@ class Stream(Answering):
         with self._turn():
             return await adrive(self._context.engine, self._peeking())
 
-    def checking(self, text: str) -> Steps[Decision]:
-        """Read a whole answer, as `feed` and `finish` do, for a driver of many."""
+    def checking(self, text: str, *, reasoning: str | None = None) -> Steps[Decision]:
+        """Read a whole answer, as `feed` and `finish` do, for whoever drives it."""
         with self._turn():
+            if reasoning:
+                yield from self._feeding(reasoning, thinking=True, more=True)
             yield from self._feeding(text, thinking=False)
             yield from self._finishing()
         return self.decision

@@ -6,6 +6,7 @@ from typing import Self
 from guardrail.decision import Decision
 from guardrail.json_text import JsonUnescaper
 from guardrail.stream import Stream
+from guardrail.tape import Steps
 
 
 class ToolCallStream:
@@ -51,6 +52,10 @@ class ToolCallStream:
             await self._stream.afeed(self._rest(), more=True)
             await self._stream.afinish()
         return self._stream.decision
+
+    def checking(self, arguments: str) -> Steps[Decision]:
+        """Read a whole call, as `feed` and `finish` do, for whoever drives it."""
+        return self._stream.checking(self._next(arguments) + self._rest())
 
     def close(self) -> None:
         """Free the session; a call that was neither finished nor stopped is recorded as abandoned."""

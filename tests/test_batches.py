@@ -1,15 +1,18 @@
-"""Many texts judged side by side: the decisions of one by one, and the same numbers every time."""
+"""Whole turns judged, one or many side by side: the decisions of one by one, and the same numbers every time."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail import Check, ConversationError, Decision, Guard, Reason
+from guardrail import Action, Check, ConversationError, Decision, Guard, Message, Policy, Reason, Role, ToolCall
+from guardrail.decision import Direction
 from guardrail.engines.base import Feed, Logits
 from guardrail.errors import EngineError
+from guardrail.policy import ReleaseMode
 from guardrail.records import MemorySink, Record
 from guardrail.testing import EngineAround, MarkerEngine, default_tokenizer
 
@@ -51,9 +54,9 @@ def test_many_get_the_decisions_of_one_by_one(checks: list[Check], at_once: int,
     guard = guard_on(CountingEngine())
     many = list(guard.check_many(checks, at_once=at_once, call_tokens=call_tokens))
     alone = [
-        guard.check_prompt(check.conversation)
-        if check.answer is None
-        else guard.check_response(check.conversation, check.answer)
+        guard.check_response(check.conversation, check.answer)
+        if isinstance(check.answer, str)
+        else guard.check_prompt(check.conversation)
         for check in checks
     ]
     assert [told(decision) for decision in many] == [told(decision) for decision in alone]
@@ -108,3 +111,65 @@ def test_messages_that_cannot_be_read_are_the_callers_error() -> None:
     """Nothing is judged in their place."""
     with pytest.raises(ConversationError):
         list(guard_on(CountingEngine()).check_many([Check([{"role": "system", "content": "x"}])]))
+
+
+IMAGE = ("image_url",)
+RISKY = '{"cmd": "☠ ☠"}'
+
+
+def turn(text: str, reasoning: str | None = None, arguments: str | None = None, *, image: bool = False) -> Message:
+    """An assistant's turn."""
+    calls = (ToolCall("look", "{}"), ToolCall("shell", arguments)) if arguments else ()
+    return Message(Role.ASSISTANT, text, reasoning, calls, IMAGE if image else ())
+
+
+@pytest.mark.parametrize(
+    ("last", "action", "reason", "direction"),
+    [
+        (turn("b"), Action.ALLOW, Reason.CLEAR, Direction.RESPONSE),
+        (turn("", "a ☠ ☠"), Action.STOP, Reason.VERDICT, Direction.RESPONSE),
+        (turn("b ☠ ☠", None, "{}"), Action.STOP, Reason.VERDICT, Direction.RESPONSE),
+        (turn("b", "a", RISKY), Action.STOP, Reason.VERDICT, Direction.TOOL_CALL),
+        (turn("", image=True), Action.FLAG, Reason.UNREADABLE, Direction.RESPONSE),
+        (turn("b ☠ ☠", image=True), Action.STOP, Reason.VERDICT, Direction.RESPONSE),
+        (turn("", None, RISKY, image=True), Action.STOP, Reason.VERDICT, Direction.TOOL_CALL),
+        (Message(Role.USER, "☠"), Action.STOP, Reason.VERDICT, Direction.PROMPT),
+        (Message(Role.TOOL, "b"), Action.ALLOW, Reason.CLEAR, Direction.PROMPT),
+    ],
+)
+async def test_the_last_turn_is_judged_with_all_that_it_holds(
+    last: Message, action: Action, reason: Reason, direction: Direction
+) -> None:
+    """Reasoning, text, every call and what cannot be read: the hardest decision, however it is asked for."""
+    guard = guard_on(CountingEngine())
+    before = (Message(Role.USER, "q"),)
+    decision = guard.check_turn([*before, last])
+    assert (decision.action, decision.reason, decision.direction) == (action, reason, direction)
+    assert told(await guard.acheck_turn([*before, last])) == told(decision)
+    if last.role is Role.ASSISTANT:
+        (among_many,) = guard.check_many([Check(before, last)])
+        assert told(among_many) == told(decision)
+
+
+def test_every_part_of_a_turn_has_its_record() -> None:
+    """The answer's says what could not be read, and each call has its own."""
+    sink = MemorySink()
+    guard_on(CountingEngine(), sink).check_turn([Message(Role.USER, "q"), turn("b", "a", RISKY, image=True)])
+    assert [(one.tool, one.action, one.unreadable) for one in sink.decisions] == [
+        (None, Action.FLAG, IMAGE), ("look", Action.ALLOW, ()), ("shell", Action.STOP, ()),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("release", ReleaseMode)
+@pytest.mark.parametrize("asked", [Action.ALLOW, Action.FLAG, Action.STOP])
+def test_the_policy_says_what_becomes_of_parts_of_an_answer_that_cannot_be_read(
+    asked: Action, release: ReleaseMode
+) -> None:
+    """Whatever it says they are recorded; at a stop nothing of the turn passes, its reasoning neither."""
+    guard = guard_on(CountingEngine()).with_policy(replace(Policy(), unreadable=asked, release=release))
+    decision = guard.check_turn([Message(Role.USER, "q"), turn("b b", "a", image=True)])
+    assert (decision.action, decision.unreadable) == (asked, IMAGE)
+    assert decision.reason is (Reason.CLEAR if asked is Action.ALLOW else Reason.UNREADABLE)
+    assert decision.released_chars == (0 if asked is Action.STOP else 4)
+    assert decision.released_chars + decision.withheld_chars == 4
+    assert decision.stop_offset == (0 if asked is Action.STOP else None)

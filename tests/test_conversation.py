@@ -135,3 +135,42 @@ def test_a_conversation_without_a_prompt_cannot_be_judged() -> None:
     """The error says what is missing."""
     with pytest.raises(ConversationError, match="no user or tool message"):
         judged_prompts([Message(SYSTEM, "x")])
+
+
+def test_roles_have_all_the_names_of_openais_formats() -> None:
+    """A developer speaks as the system, a function as a tool."""
+    said = [{"role": role, "content": "x"} for role in ("system", "developer", "user", "tool", "function")]
+    assert [message.role for message in to_messages(said)] == [SYSTEM, SYSTEM, USER, TOOL, TOOL]
+
+
+def test_a_custom_tools_call_is_understood() -> None:
+    """Its input is any text."""
+    call = {"type": "custom", "custom": {"name": "sh", "input": "ls"}}
+    (message,) = to_messages([{"role": "assistant", "content": None, "tool_calls": [call]}])
+    assert message.tool_calls == (ToolCall("sh", "ls"),)
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "unreadable"),
+    [
+        ({"type": "image_url", "text": "x", "image_url": {}}, "x", ("image_url",)),
+        ({"type": "input_text", "text": "x"}, "x", ()),
+        ({"type": "refusal", "refusal": "x"}, "x", ()),
+        ({"text": "x"}, "x", ()),
+        ({"type": ["text"], "text": "x"}, "x", ("unknown",)),
+        ({"type": "text"}, "", ("text",)),
+        (7, "", ("unknown",)),
+    ],
+)
+def test_only_a_part_of_text_is_read_whole(part: object, text: str, unreadable: tuple[str, ...]) -> None:
+    """The text of another is read too, but there is more in it."""
+    (message,) = to_messages([{"role": "user", "content": [part]}])
+    assert (message.content, message.unreadable) == (text, unreadable)
+
+
+@pytest.mark.parametrize("role", ["secret", ["secret"], {"secret": 1}])
+def test_an_error_about_a_role_names_the_valid_ones_only(role: object) -> None:
+    """What a caller wrote stands in no error."""
+    with pytest.raises(ConversationError, match="use one of system, user, assistant, tool") as caught:
+        to_messages([{"role": role, "content": "x"}])
+    assert "secret" not in str(caught.value)

@@ -80,13 +80,13 @@ class Columns:
         Raises:
             UnreadableRow: it holds nothing that can be.
         """
-        answer = self._text(values, self.response)
+        answer: str | Message | None = self._text(values, self.response)
         try:
             messages = self._messages(values)
             if self.target == "prompt":
                 answer = None
             elif answer is None and messages and messages[-1].role is Role.ASSISTANT:
-                messages, answer = messages[:-1], messages[-1].content
+                messages, answer = messages[:-1], messages[-1]
             if self.target == "response" and answer is None:
                 raise UnreadableRow(f"{self.response or self.messages or self.prompt}: no answer")
             if answer is None:

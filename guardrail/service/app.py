@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from guardrail.errors import ConfigurationError
 from guardrail.guard import Guard
 from guardrail.service import chat, litellm_route, moderation, operators, playground, policies, socket, streams
-from guardrail.service.bounds import Bounds, log
+from guardrail.service.bounds import Bounds
 from guardrail.service.errors import ServiceError
 from guardrail.service.metrics import Metrics
 from guardrail.service.settings import Settings
@@ -67,7 +68,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
-        wrong = [(".".join(str(part) for part in one["loc"][1:]), one["msg"]) for one in error.errors()]
+        wrong = [_said(one) for one in error.errors()]
         message = "; ".join(f"{place}: {said}" if place else said for place, said in wrong[:5])
         return ServiceError(message, param=wrong[0][0] or None, code="invalid_request").response()
 
@@ -81,10 +82,12 @@ def _handle_errors(app: FastAPI) -> None:
             return error.__cause__.response()
         return ServiceError(str(error.detail), status=error.status_code, code=_CODES.get(error.status_code)).response()
 
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> Response:
-        log.error("%s on %s", type(error).__name__, request.scope.get("route"), exc_info=error)
-        return ServiceError("the server failed", status=500, type="server_error", code="internal_error").response()
+
+def _said(wrong: dict[str, Any]) -> tuple[str, str]:
+    """Return a place and what is wrong there; a key that nobody knows is text of the client's, and is not repeated."""
+    is_unknown = wrong["type"] == "extra_forbidden"
+    place = wrong["loc"][1:-1] if is_unknown else wrong["loc"][1:]
+    return ".".join(str(part) for part in place), "unknown key" if is_unknown else wrong["msg"]
 
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}

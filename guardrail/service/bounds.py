@@ -7,8 +7,10 @@ import asyncio
 import logging
 import re
 import time
+import traceback
 import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -61,7 +63,7 @@ class Bounds:
     async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send, self._settings)
         counts = scope["path"] not in UNBOUNDED
-        if counts and (refusal := self._refusal(scope["path"])):
+        if counts and (refusal := self._refusal(scope)):
             await exchange.refuse(refusal)
         else:
             self._open(counts)
@@ -84,6 +86,13 @@ class Bounds:
             seconds = f"{self._settings.request_s:g} seconds"
             message = f"the request was not answered within {seconds}; nothing was passed on"
             await exchange.refuse(ServiceError(message, status=504, type="server_error", code="timeout"))
+        except Exception as error:  # the edge of the server: what was not foreseen is told of by its kind
+            _log_bug(error, exchange)
+            if exchange.status:  # the response has begun: the connection is cut
+                raise
+            await exchange.refuse(
+                ServiceError("the server failed", status=500, type="server_error", code="internal_error")
+            )
 
     def _open(self, change: int) -> None:
         self.n_open += change
@@ -91,8 +100,9 @@ class Bounds:
         if not self.n_open:
             self._is_idle.set()
 
-    def _refusal(self, path: str) -> ServiceError | None:
-        if self.is_draining and not path.startswith(CONTINUED):
+    def _refusal(self, scope: Scope) -> ServiceError | None:
+        is_continued = scope["path"].startswith(CONTINUED) or b"id=" in scope["query_string"]  # of a socket
+        if self.is_draining and not is_continued:
             return overloaded("the server is shutting down", retry_after_s=5)
         if self.n_open >= self._settings.max_requests:
             return overloaded("too many requests are being worked on")
@@ -179,6 +189,15 @@ class _Exchange:
 
 def _is_stream(start: Message) -> bool:
     return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in start["headers"])
+
+
+def _log_bug(error: Exception, exchange: _Exchange) -> None:
+    """Log where an error came from; its own words may hold text of users."""
+    frames = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    log.error(
+        "%s at %s", type(error).__name__, " < ".join(reversed(frames)),
+        extra={"fields": {"request_id": exchange.id, "route": exchange.route}},
+    )  # fmt: skip
 
 
 def _request_id(scope: Scope) -> str:

@@ -17,6 +17,9 @@ KEY_SUBPROTOCOL = "guardrail.key."
 """Prefix of the WebSocket subprotocol in which a page in a browser, which can set no headers, sends its key."""
 
 
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who calls.
@@ -35,7 +38,15 @@ class Caller:
 class Keys:
     """The keys of a server, and what each has used of its rate. For one event loop."""
 
-    def __init__(self, keys: tuple[KeySettings, ...]) -> None:
+    def __init__(self, keys: tuple[KeySettings, ...], *, is_local: bool = False) -> None:
+        """Take them.
+
+        Args:
+            keys: none lets every caller in.
+            is_local: the server listens on this machine only, so that without keys it must be asked by its name here:
+                a page whose own name leads to this machine (DNS rebinding) would be let in by a browser.
+        """
+        self._is_local = is_local
         self._keys = [(key.digest, key) for key in keys]
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
@@ -43,9 +54,14 @@ class Keys:
         """Return who calls.
 
         Raises:
-            ServiceError: 401, the key is missing or unknown.
+            ServiceError: 401, the key is missing or unknown; 403, see `is_local`.
         """
         if not self._keys:
+            if self._is_local and connection.url.hostname not in _LOCAL_NAMES:
+                raise ServiceError(
+                    "without keys this server is asked by its local name: set [[keys]], or say allow_public = true",
+                    status=403, code="host_not_allowed",
+                )  # fmt: skip
             return Caller()
         given = _key_of(connection)
         if not given:

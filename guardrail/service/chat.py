@@ -9,9 +9,8 @@ from typing import Annotated, Any, NoReturn
 from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.responses import Response
 
-from guardrail.errors import ConversationError
 from guardrail.service.callers import Caller
-from guardrail.service.errors import ServiceError
+from guardrail.service.errors import ServiceError, reading_request
 from guardrail.service.event_stream import while_there
 from guardrail.service.proxy import Proxied
 from guardrail.service.sections import UpstreamSettings
@@ -70,11 +69,23 @@ async def _answer(form: Format, request: Request, caller: Caller) -> Response:
         raise ServiceError(
             "no upstream is set: say [upstream] base_url", status=503, type="server_error", code="no_upstream"
         )
+    _refuse_other_types(request)
     body = _read(await request.body())
     exchange = _exchange(request, caller, body)
     proxied = Proxied(form, body, exchange, proxy.upstream, request.headers)
     answering = proxied.answer(proxy.kept, service.settings.server.keep_alive_s)
     return await while_there(request.receive, answering) or Response(status_code=499)
+
+
+def _refuse_other_types(request: Request) -> None:
+    """Refuse what is not said to be JSON: a page of any origin could send it from a browser without asking.
+
+    Raises:
+        ServiceError: 415.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ServiceError("the request must be application/json", status=415, code="unsupported_media_type")
 
 
 def _read(body: bytes) -> dict[str, Any]:
@@ -98,10 +109,8 @@ def _refuse(_constant: str) -> NoReturn:
 
 def _exchange(request: Request, caller: Caller, body: dict[str, Any]) -> Exchange:
     service = service_of(request)
-    try:
+    with reading_request():
         asked = Asked.of(body)
-    except (AttributeError, KeyError, TypeError, ValueError, ConversationError) as error:
-        raise ServiceError(f"the request cannot be read ({type(error).__name__})", code="invalid_request") from None
     conversation_id = request.headers.get("x-conversation-id") or request.state.request_id
     return Exchange(
         service.guard_for(caller, "chat"), tuple(asked.messages), conversation_id[:256], caller.tenant,

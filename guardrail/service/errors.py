@@ -1,11 +1,14 @@
 """What clients are told of a failure: OpenAI's error envelope, with a status that their libraries act on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from guardrail.actions import Action
 from guardrail.decision import Decision
-from guardrail.errors import EngineOverloaded, EngineTimeout, GuardError
+from guardrail.errors import ConversationError, EngineOverloaded, EngineTimeout, GuardError
 
 
 class ServiceError(GuardError):
@@ -52,19 +55,32 @@ class ServiceError(GuardError):
         return JSONResponse(self.envelope, self.status, headers=self.headers)
 
 
+@contextmanager
+def reading_request() -> Iterator[None]:
+    """Read what a client has sent: JSON of another shape than it should be is the client's mistake.
+
+    Raises:
+        ServiceError: 400; without a word of what was sent.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, ConversationError) as error:
+        raise ServiceError(f"the request cannot be read ({type(error).__name__})", code="invalid_request") from None
+
+
 def overloaded(what: str, retry_after_s: float = 1) -> ServiceError:
     """Return the error of a server that can take no more now."""
     return ServiceError(what, status=503, type="server_error", code="overloaded", retry_after_s=retry_after_s)
 
 
 def refuse_failure(decision: Decision) -> None:
-    """Refuse a decision that keeps something back because the guard could not judge it: that is no verdict.
+    """Refuse a decision that asks for a stop because the guard could not judge: that is no verdict, nor one in shadow.
 
     Raises:
         ServiceError: 503 for what may pass, 500 else.
     """
     failure = decision.failure
-    if failure is None or not decision.stopped:
+    if failure is None or decision.would_action is not Action.STOP:
         return
     message = f"the guard could not judge ({failure.kind}); nothing was passed on"
     if failure.kind in _RETRYABLE:

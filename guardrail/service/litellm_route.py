@@ -19,6 +19,7 @@ from guardrail.conversation import Message, Role, ToolCall
 from guardrail.decision import Decision
 from guardrail.guard import Guard
 from guardrail.service.callers import Caller
+from guardrail.service.errors import ServiceError, reading_request, refuse_failure
 from guardrail.service.growing import Call, Calls, Shown
 from guardrail.service.state import authorised, service_of
 from guardrail.waiting import arun
@@ -69,14 +70,8 @@ class BasicRequest(BaseModel):
     def tenant(self, caller: Caller) -> str | None:
         """Return whose call it is: within the key's tenant a team's, else a user's, else a key's of the proxy."""
         data = self.request_data or {}
-        theirs = next(
-            (
-                data[f"user_api_key_{kind}"]
-                for kind in ("team_id", "user_id", "hash")
-                if data.get(f"user_api_key_{kind}")
-            ),
-            None,
-        )
+        kinds = ((kind, data.get(f"user_api_key_{kind}")) for kind in ("team_id", "user_id", "hash"))
+        theirs = next((f"{kind}:{name}" for kind, name in kinds if name), None)
         return "/".join(str(part) for part in (caller.tenant, theirs) if part) or None
 
 
@@ -86,6 +81,9 @@ async def guard_call(
 ) -> dict[str, Any]:
     """Judge what an LLM is asked, or what it has said so far."""
     service = service_of(request)
+    n_texts, n_most = len(asked.texts or ()), service.settings.server.max_inputs
+    if n_texts > n_most:
+        raise ServiceError(f"{n_texts} texts are more than {n_most}", param="texts")
     guard, state = service.guard_for(caller, "litellm"), request.app.state.litellm
     call = _call(guard, asked, caller)
     key = (call.tenant, asked.litellm_call_id or "")
@@ -129,7 +127,10 @@ async def opened(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _call(guard: Guard, asked: BasicRequest, caller: Caller) -> Call:
-    messages = tuple(Asked.of({"messages": _messages(asked)}).messages) if asked.input_type == "request" else ()
+    messages: tuple[Message, ...] = ()
+    if asked.input_type == "request":
+        with reading_request():
+            messages = tuple(Asked.of({"messages": _messages(asked)}).messages)
     return Call(guard, messages, asked.litellm_trace_id or asked.litellm_call_id, asked.tenant(caller))
 
 
@@ -148,6 +149,7 @@ async def _judge_request(state: State, key: tuple[str | None, str], call: Call, 
     before = repr(messages)
     admission: Admission = await arun(admitting(exchange, {"messages": messages}, state.results, replaces=True))
     if admission.refusal:
+        refuse_failure(admission.refusal)
         return _blocked(call.guard, admission.refusal)
     if asked.litellm_call_id:
         await state.calls.begin(key, call)
@@ -161,8 +163,10 @@ async def _judge_answer(call: Call, asked: BasicRequest) -> dict[str, Any]:
     shown = await call.show(texts)
     for one in shown:
         if one.is_stopped or (refuses(one.decision) and not asked.holds):
+            refuse_failure(one.decision)
             return _blocked(call.guard, one.decision)
     for refusal in [decision for decision in await _judge_calls(call, texts, asked) if refuses(decision)]:
+        refuse_failure(refusal)
         return _blocked(call.guard, refusal)
     if not asked.holds:
         return {"action": "NONE"}

@@ -3,13 +3,13 @@
 import asyncio
 import uuid
 from collections.abc import Mapping
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardrail.actions import Action
-from guardrail.conversation import Conversation, Message, Role, to_messages
+from guardrail.conversation import Conversation, Message, to_messages
 from guardrail.decision import Decision, Direction
 from guardrail.guard import Guard
 from guardrail.records import record_values
@@ -116,39 +116,15 @@ async def _answer(
     return {"id": f"modr-{uuid.uuid4().hex}", "model": asked.model or name, "results": results}
 
 
-class _Owner(TypedDict):
-    conversation_id: str | None
-    tenant: str | None
-
-
 async def _check(guard: Guard, messages: tuple[Message, ...], caller: Caller, conversation_id: str | None) -> Decision:
     """Judge the last turn.
 
     Raises:
         ServiceError: the guard could not, and its policy lets nothing pass then.
     """
-    owner = _Owner(conversation_id=conversation_id, tenant=caller.tenant)
-    if messages and messages[-1].role is Role.ASSISTANT:
-        *before, last = messages
-        decision = await _check_turn(guard, tuple(before), last, owner)
-    else:
-        decision = await guard.acheck_prompt(messages, **owner)
+    decision = await guard.acheck_turn(messages, conversation_id=conversation_id, tenant=caller.tenant)
     refuse_failure(decision)
     return decision
-
-
-async def _check_turn(guard: Guard, before: tuple[Message, ...], turn: Message, owner: _Owner) -> Decision:
-    """Judge an assistant's turn: its reasoning and text, then each of its calls; the hardest decision counts."""
-    with await guard.aopen_stream(before, **owner) as stream:
-        if turn.reasoning:
-            await stream.afeed(turn.reasoning, thinking=True, more=True)
-        await stream.afeed(turn.content)
-        await stream.afinish()
-    decisions = [stream.decision]
-    for i, call in enumerate(turn.tool_calls):
-        said = Message(Role.ASSISTANT, turn.content, turn.reasoning, turn.tool_calls[:i])
-        decisions.append(await guard.acheck_tool_call((*before, said), call, **owner))
-    return max(decisions, key=lambda decision: decision.would_action.rank)
 
 
 def _result(guard: Guard, decision: Decision, *, tokens: bool) -> dict[str, Any]:

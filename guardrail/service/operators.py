@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from guardrail.records import record_values
 from guardrail.service.callers import Caller
+from guardrail.service.errors import ServiceError
 from guardrail.service.metrics import CONTENT_TYPE
 from guardrail.service.moderation import ALIASES
 from guardrail.service.state import authorised, service_of
@@ -56,12 +57,26 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/v1/models")
 async def models(request: Request, caller: Annotated[Caller, Depends(authorised)]) -> dict[str, Any]:  # noqa: ARG001  # a key is needed
-    """List the names under which the guard model answers."""
-    names = (service_of(request).guard.engine.info.name, *ALIASES)
-    return {
-        "object": "list",
-        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "guardrail"} for name in names],
-    }
+    """List the upstream's models, and the names under which the guard model answers."""
+    return {"object": "list", "data": [_model(name) for name in await _model_names(request)]}
+
+
+@router.get("/v1/models/{name:path}")
+async def model(name: str, request: Request, caller: Annotated[Caller, Depends(authorised)]) -> dict[str, Any]:  # noqa: ARG001  # a key is needed
+    """Tell of one model."""
+    if name not in await _model_names(request):
+        raise ServiceError("there is no such model", status=404, code="model_not_found", param="model")
+    return _model(name)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "guardrail"}
+
+
+async def _model_names(request: Request) -> list[str]:
+    upstream = request.app.state.proxy.upstream
+    theirs = await upstream.model_names(request.headers) if upstream else []
+    return [*theirs, service_of(request).guard.engine.info.name, *ALIASES]
 
 
 @router.get("/v1/decisions")

@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from guardrail.errors import MissingExtra
+from guardrail.errors import ConfigurationError, MissingExtra
 from guardrail.service.app import create_app
 from guardrail.service.settings import Settings, load_settings
 
@@ -79,8 +79,17 @@ def build(arguments: Arguments) -> serve.Application:
 
 
 def _own_settings(arguments: Arguments) -> Settings:
-    """Return the settings of the replica that asks: its name stands in the ids of its streams."""
+    """Return the settings of the replica that asks: its name stands in the ids of its streams.
+
+    Raises:
+        ConfigurationError: they cannot be read, or there are no keys: Serve listens where it is told to, which no
+            replica can know, so that any address counts as public.
+    """
     given = load_settings(arguments.config, **arguments.settings)
+    if not (given.keys or given.server.allow_public):
+        raise ConfigurationError(
+            "Ray Serve may listen where others can reach it", hint="set [[keys]], or say server.allow_public = true"
+        )
     name = serve.get_replica_context().replica_id.unique_id
     streams = given.streams.model_copy(update={"server_name": name})
     guard = given.guard.model_copy(update={"threads": given.guard.threads or arguments.cpus})

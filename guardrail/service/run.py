@@ -143,7 +143,6 @@ class _JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        if record.exc_info and record.exc_info[0]:
+        if record.exc_info and record.exc_info[0]:  # of a library; its words may hold text of users
             line["exception"] = record.exc_info[0].__name__
-            line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

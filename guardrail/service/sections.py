@@ -187,7 +187,7 @@ class StreamSettings(_Section):
     idle_s: float = Field(default=60, gt=0)
     keep_s: float = Field(default=60, ge=0)
     max_events: int = Field(default=4096, ge=1)
-    max_chars: int = Field(default=1_000_000, ge=1)
+    max_chars: int = Field(default=200_000, ge=1)
     server_name: str = Field(default="", pattern="^[A-Za-z0-9-]{0,64}$")
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from starlette.requests import HTTPConnection
 
+from guardrail.decision import Decision
 from guardrail.engines.runtime import Runtime
 from guardrail.guard import Guard
 from guardrail.policy_file import PolicySource, load_policy
@@ -70,10 +71,18 @@ class Service:
         self.guard, self._guards = guard, guards
 
 
+class _Latest(MemorySink):
+    """The latest decisions without their tokens' verdicts: nobody asks for those, and they are most of the memory."""
+
+    def write(self, decision: Decision, text: str) -> None:
+        """Keep the decision."""
+        super().write(replace(decision, tokens=()), text)
+
+
 @contextmanager
 def opened(settings: Settings, bounds: Bounds, metrics: Metrics, guard: Guard | None) -> Iterator[Service]:
     """Load the guard, unless one is given, and close what was loaded at the end."""
-    latest = MemorySink(settings.server.n_decisions or 1)
+    latest = _Latest(settings.server.n_decisions)
     with ExitStack() as stack:
         sinks: list[Sink] = [metrics, latest]
         if settings.records.path:
@@ -83,7 +92,15 @@ def opened(settings: Settings, bounds: Bounds, metrics: Metrics, guard: Guard | 
         if guard is None:
             guard = stack.enter_context(load_guard(settings.guard))
         recording = guard.with_policy(policy, sinks=[*guard.sinks, *sinks])
-        service = Service(settings, recording, Keys(settings.keys), metrics, bounds, latest, policy)
+        service = Service(
+            settings,
+            recording,
+            Keys(settings.keys, is_local=not (settings.server.is_public or settings.server.allow_public)),
+            metrics,
+            bounds,
+            latest,
+            policy,
+        )
         service.reload_policies()
         metrics.watch_guard(recording)
         metrics.watch("guardrail_record_failures", "Records that a sink lost.", lambda: service.n_record_failures)

@@ -50,6 +50,7 @@ class StreamRegistry:
         """
         await self.sweep()
         self._refuse_beyond_bounds(caller.tenant)
+        self._forget_beyond_bounds()
         if not asked.enforce:
             guard = guard.with_policy(replace(guard.policy, enforce=False))
         self._n_opening[caller.tenant] += 1
@@ -118,6 +119,12 @@ class StreamRegistry:
 
     def _is_past(self, live: LiveStream) -> bool:
         return live.is_over and not live.n_readers and self.clock() - live.seen_s >= self._settings.keep_s
+
+    def _forget_beyond_bounds(self) -> None:
+        """Forget the oldest of the streams that ended, before more are kept than may be open."""
+        ended = [key for key, live in self._streams.items() if live.is_over and not live.n_readers]
+        for key in ended[: max(0, len(ended) - self._settings.max_open)]:
+            del self._streams[key]
 
     def _refuse_beyond_bounds(self, tenant: str | None) -> None:
         if self._is_closed:

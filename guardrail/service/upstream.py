@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -20,6 +21,9 @@ _ANSWERED_WITH = re.compile(r"retry-after|openai-(processing-ms|version)|x-ratel
 
 _PLAIN = re.compile(r"[\w.:,-]{1,64}", re.ASCII)
 """What a header or a name in an error may say unread: either can carry text like a body."""
+
+
+_MODEL = re.compile(r"[\w.:/@-]{1,128}", re.ASCII)
 
 
 class UpstreamError(GuardError):
@@ -96,6 +100,24 @@ class Upstream:
         if response.status_code != httpx.codes.OK:
             raise await self._error(response)
         return response
+
+    async def model_names(self, headers: Mapping[str, str]) -> list[str]:
+        """Return the names of its models; none where it does not tell.
+
+        Args:
+            headers: of the client.
+        """
+        authorization = self._authorization(headers)
+        try:
+            with _translated():
+                response = await self._client.get(
+                    "models", headers={"authorization": authorization} if authorization else {}
+                )
+            listed = response.json()["data"] if response.status_code == httpx.codes.OK else []
+            names = [model["id"] for model in listed]
+        except (ServiceError, ValueError, KeyError, TypeError):
+            return []
+        return [name for name in names if isinstance(name, str) and _MODEL.fullmatch(name)]
 
     async def read(self, response: httpx.Response) -> dict[str, Any]:
         """Return a whole answer, and end the connection.
@@ -185,5 +207,6 @@ async def connected(settings: UpstreamSettings | None) -> AsyncGenerator[Upstrea
         base_url=settings.base_url,
         timeout=httpx.Timeout(settings.timeout_s, connect=settings.connect_s),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),  # the server bounds requests
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # it serves many tenants: none is kept
     ) as client:
         yield Upstream(settings, client)

@@ -41,7 +41,9 @@ class KeptResults:
         """Judge a result, unless it has been judged before; a new decision goes to `made`."""
         judge = exchange.guard.engine.info.sha256 + exchange.guard.policy.sha256
         key = sha256(
-            f"{judge}{exchange.tenant}\0{result.tool}\0{result.text}".encode("utf-8", "surrogatepass")
+            f"{judge}{exchange.tenant}\0{result.tool}\0{result.unreadable}\0{result.text}".encode(
+                "utf-8", "surrogatepass"
+            )
         ).hexdigest()
         with self._lock:
             known = self._screened.get(key)
@@ -50,7 +52,7 @@ class KeptResults:
         guard, before = exchange.guard, exchange.messages[: result.position]
         screened: Screened = yield wait(
             guard.screen_tool_result, guard.ascreen_tool_result, before, result.text, tool=result.tool,
-            conversation_id=exchange.id, tenant=exchange.tenant,
+            conversation_id=exchange.id, tenant=exchange.tenant, unreadable=result.unreadable,
         )  # fmt: skip
         made.append(screened.decision)
         decision = screened.decision
@@ -71,18 +73,18 @@ def admitting(exchange: Exchange, data: Mapping[str, Any], kept: KeptResults, *,
         exchange: that the request begins.
         data: the request.
         kept: results that have been judged.
-        replaces: whether poisoned tool results are replaced in it; else they keep it back.
+        replaces: whether poisoned tool results are replaced in it; else they keep it back, as a failure does.
     """
     admission = Admission()
     for result in Asked.of(data).results:
         screened = yield from kept.screening(exchange, result, admission.decisions)
         if refuses(screened.decision):
-            if not replaces:
+            if screened.decision.failure or not replaces:  # what was not judged is not called poisoned
                 admission.refusal = screened.decision
                 return admission
             result.replace(screened.text)
-    if prompt := Asked.of(data).prompt:
-        guard = exchange.guard
+    guard = exchange.guard
+    if prompt := Asked.of(data).prompt(with_system=guard.policy.judge_system):
         decision = yield wait(
             guard.check_prompt, guard.acheck_prompt, prompt, conversation_id=exchange.id, tenant=exchange.tenant
         )

@@ -2,16 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from guardrail.conversation import Message, Role, ToolCall
-
-_ROLES = {
-    "system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT,
-    "tool": Role.TOOL, "function": Role.TOOL,
-}  # fmt: skip
+from guardrail.conversation import ROLES, Message, Part, Role, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +16,14 @@ class Result:
     Attributes:
         tool: the tool's name.
         text: the result.
+        unreadable: kinds of its parts that the guard cannot read.
         position: of its message.
         replace: puts another text in its place.
     """
 
     tool: str
     text: str
+    unreadable: tuple[str, ...]
     position: int
     replace: Callable[[str], None]
 
@@ -65,18 +62,27 @@ class Asked:
             asked._add_message(message)
         if data.get("input"):
             asked._add_input(data["input"])
-        if data.get("prompt"):
-            asked._add_prompt(data["prompt"])
+        if isinstance(prompt := data.get("prompt"), Mapping):
+            asked._add_stored_prompt()
+        elif prompt:
+            asked._add_prompt(prompt)
         return asked
 
-    @property
-    def prompt(self) -> tuple[Message, ...]:
-        """Return the messages up to the last user's; tool results behind it are judged by themselves."""
+    def prompt(self, *, with_system: bool) -> tuple[Message, ...]:
+        """Return the messages up to the last user's; tool results behind it are judged by themselves.
+
+        Args:
+            with_system: whether the system's messages behind it come along; without a user's, the last of them is
+                read as one.
+        """
         end = max((i for i, m in enumerate(self.messages) if m.role is Role.USER), default=-1)
-        return tuple(self.messages[: end + 1])
+        behind = [m for m in self.messages[end + 1 :] if with_system and m.role is Role.SYSTEM]
+        if end < 0 and behind:
+            behind[-1] = replace(behind[-1], role=Role.USER)
+        return (*self.messages[: end + 1], *behind)
 
     def _add_message(self, message: MutableMapping[str, Any]) -> None:
-        role = _ROLES.get(message.get("role") or "", Role.USER)
+        role = ROLES.get(message.get("role") or "", Role.USER)
         if role is Role.TOOL:
             tool = self._tools.get(message.get("tool_call_id") or "") or message.get("name") or ""
             self._add_result(tool, message, "content")
@@ -101,10 +107,10 @@ class Asked:
                 results.append(part)
             elif kind == "thinking":
                 reasoning = (reasoning or "") + (part.get("thinking") or "")
-            elif isinstance(part.get("text"), str) or isinstance(part.get("refusal"), str):
-                text.append(part.get("text") or part.get("refusal") or "")
             elif kind != "redacted_thinking":
-                unreadable.append(kind or "part")
+                read = Part.of(part)
+                text += [] if read.text is None else [read.text]
+                unreadable += [read.unreadable] if read.unreadable else []
         for part in results:
             self._add_result(self._tools.get(part.get("tool_use_id") or "", ""), part, "content")
         if text or made or reasoning or unreadable or not results:
@@ -112,24 +118,24 @@ class Asked:
 
     def _add_result(self, tool: str, holder: MutableMapping[str, Any], key: str) -> None:
         content = holder.get(key)
-        parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
-        text = "\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))
-        unreadable = tuple(part.get("type") or "part" for part in parts if not isinstance(part.get("text"), str))
-        self.results.append(Result(tool, text, len(self.messages), partial(holder.__setitem__, key)))
+        parts = [Part.of(part) for part in (content if isinstance(content, list) else [content or ""])]
+        text = "\n".join(part.text for part in parts if part.text is not None)
+        unreadable = tuple(part.unreadable for part in parts if part.unreadable)
+        self.results.append(Result(tool, text, unreadable, len(self.messages), partial(holder.__setitem__, key)))
         self.messages.append(Message(Role.TOOL, text, unreadable=unreadable))
 
     def _add_input(self, items: Any) -> None:
         """Add the items of a request for responses, or the texts of one for embeddings."""
-        if isinstance(items, str):
-            self._add(Role.USER, items)
+        if isinstance(items, str) or not any(isinstance(item, Mapping) for item in items):
+            self._add_prompt(items)
             return
-        for item in items or ():
+        for item in items:
             if not isinstance(item, Mapping):
                 self._add_prompt(item)
                 continue
             kind = item.get("type") or "message"
             if kind == "message":
-                self._add(_ROLES.get(item.get("role") or "", Role.USER), item.get("content"))
+                self._add(ROLES.get(item.get("role") or "", Role.USER), item.get("content"))
             elif kind.endswith("_output"):
                 self._add_result(self._tools.get(item.get("call_id") or "", kind), item, "output")  # type: ignore[arg-type]  # requests are made of dicts
             elif kind.endswith("_call"):
@@ -145,15 +151,20 @@ class Asked:
         self._tools[item.get("call_id") or ""] = call.name
         self._add(Role.ASSISTANT, None, [call])
 
+    def _add_stored_prompt(self) -> None:
+        """Say that a prompt of the LLM's server cannot be read, at the user's turn that is judged."""
+        users = [i for i, message in enumerate(self.messages) if message.role is Role.USER]
+        turn = self.messages.pop(users[-1]) if users else Message(Role.USER, "")
+        turn = replace(turn, unreadable=(*turn.unreadable, "stored_prompt"))
+        self.messages.insert(users[-1] if users else len(self.messages), turn)
+
     def _add_prompt(self, prompt: Any) -> None:
         """Add a prompt, or several: each has its own answer, and they are read as one turn."""
-        if isinstance(prompt, list) and prompt and all(isinstance(one, str) for one in prompt):
-            self.n_choices *= len(prompt)
-            prompt = "\n".join(prompt)
-        if isinstance(prompt, str):
-            self._add(Role.USER, prompt)
-        else:
-            self.messages.append(Message(Role.USER, "", unreadable=("token_ids",)))
+        prompts = prompt if isinstance(prompt, list) else [prompt]
+        texts = [one for one in prompts if isinstance(one, str)]
+        self.n_choices *= sum(isinstance(one, str | list) for one in prompts) or 1  # a list of numbers is one prompt
+        unreadable = ("token_ids",) if len(texts) < len(prompts) else ()
+        self.messages.append(Message(Role.USER, "\n".join(texts), unreadable=unreadable))
 
 
 def call_of_item(item: Mapping[str, Any]) -> ToolCall:

@@ -153,6 +153,8 @@ def _chat(choice: Held) -> Whole:
         choice.update(finish_reason="content_filter", logprobs=None, guardrail=summary_of(decision))
 
     whole = Whole(cut, [Part(text, thinking, partial(put, names)) for names, text, thinking in texts_of(message)])
+    if choice.get("text"):  # of the other format: whoever reads it would see it
+        whole.parts.append(_text_part(choice))
     whole.calls += [ToolCall(*call_texts(call)) for call in message.get("tool_calls") or ()]
     if function := message.get("function_call"):
         whole.calls.append(ToolCall(function.get("name") or "", function.get("arguments") or ""))
@@ -164,7 +166,11 @@ def _text(choice: Held) -> Whole:
         choice.update(text=closing or choice["text"], finish_reason="content_filter", logprobs=None)
         choice["guardrail"] = summary_of(decision)
 
-    return Whole(cut, [Part(choice["text"] or "", False, partial(choice.__setitem__, "text"))])
+    return Whole(cut, [_text_part(choice)])
+
+
+def _text_part(choice: Held) -> Part:
+    return Part(choice["text"] or "", False, partial(choice.__setitem__, "text"))
 
 
 def _strip(completion: Held) -> None:

@@ -51,14 +51,14 @@ SURE_SAFE, DOUBT, SURE = (
 class Doubting(FakeEngine):
     """Sure that all is safe up to "?", in doubt from there on, and sure of harm from "☠" on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_context: int = 8192) -> None:
         def judge(ids: Sequence[int], before: Judged | None) -> Judged:
             tail = TOKENIZER.decode(ids[-3:])
             if "☠" in tail or before is SURE:
                 return SURE
             return DOUBT if "?" in tail or before is DOUBT else SURE_SAFE
 
-        super().__init__(judge, vocab_size=TOKENIZER.vocab_size)
+        super().__init__(judge, vocab_size=TOKENIZER.vocab_size, max_context=max_context)
 
 
 class Wavering(FakeEngine):
@@ -152,6 +152,18 @@ def test_in_doubt_of_a_prompt_the_strong_models_word_counts_alone_and_names_it(t
     record = Record.of(sink.decisions[-1])
     assert (record.model_sha256, record.engine) == (strong.engine.info.sha256, strong.engine.info.engine)
     assert record.model_sha256 != guard.engine.info.sha256
+
+
+@pytest.mark.parametrize("unsafe", [Action.STOP, Action.FLAG])
+def test_what_the_cheap_model_is_sure_of_in_one_window_stands_whatever_it_doubts_in_another(unsafe: Action) -> None:
+    """A strong model that clears the text clears no certain harm; it is asked only where that does not stop yet."""
+    strong = Counting(MarkerEngine(TOKENIZER, {"☢": ("Unsafe", "PII")}))
+    policy = replace(Policy(), prompt=replace(Policy().prompt, unsafe=unsafe))
+    guard = cascade(Doubting(max_context=64), marker_guard(strong), policy=policy)
+    decision = guard.check_prompt("a " * 60 + "☠" + " a" * 60 + "?")
+    assert decision.n_windows > 1
+    assert (decision.action, decision.category, decision.identity.model) == (unsafe, VIOLENT, "fake")
+    assert (strong.n_calls == 0) is (unsafe is Action.STOP)
 
 
 def test_in_doubt_of_an_answer_the_strong_model_judges_it_up_to_there() -> None:

@@ -18,7 +18,8 @@ import httpx  # noqa: E402  # behind the skip
 from ray import serve  # noqa: E402
 
 from guardrail.client import Client, ClientError  # noqa: E402
-from guardrail.service.ray import Arguments, build, replica_named  # noqa: E402
+from guardrail.errors import ConfigurationError  # noqa: E402
+from guardrail.service.ray import Arguments, _own_settings, build, replica_named  # noqa: E402
 
 PORT = 18431
 URL = f"http://127.0.0.1:{PORT}"
@@ -44,7 +45,8 @@ N_CLIENTS = 6
 def served(cluster: None) -> Iterator[None]:
     """Two replicas with the embedded model."""
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-    allow = {"server": {"log": "json"}, "guard": {"policy": "shadow"}}  # what the small model thinks does not matter
+    server = {"log": "json", "allow_public": True}  # it listens on this machine only
+    allow = {"server": server, "guard": {"policy": "shadow"}}  # what the small model thinks does not matter
     serve.run(build(Arguments(min_replicas=2, max_replicas=2, settings=allow)), name="guardrail")
     yield
     serve.shutdown()
@@ -224,6 +226,14 @@ def test_the_example_streams_through_both_replicas(tmp_path: Path) -> None:
     *replicas, answer = done.stdout.splitlines()
     assert sum(int(line.split()[1]) for line in replicas) == 20
     assert answer.startswith("Mix flour and water")
+
+
+def test_without_keys_no_replica_starts_unless_that_is_said() -> None:
+    """Serve listens where it is told to, so every address counts as public; the error names both remedies."""
+    with pytest.raises(ConfigurationError, match="others can reach") as caught:
+        _own_settings(Arguments())
+    assert "[[keys]]" in str(caught.value.hint)
+    assert "allow_public" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

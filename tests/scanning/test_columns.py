@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from guardrail import Check, ConfigurationError, Message, Role
+from guardrail import Check, ConfigurationError, Message, Role, ToolCall
 from guardrail.scanning.columns import Columns, Target, UnreadableRow
 
 USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
@@ -57,7 +57,18 @@ def test_a_row_asks_for_its_answer_or_its_prompt(
 ) -> None:
     """The answer where there is one, unless the prompt is asked for."""
     columns = Columns("prompt", "response", "messages", target=target)
-    assert columns.to_check(values) == Check((Message(Role.USER, conversation),), answer)
+    check = columns.to_check(values)
+    said = check.answer.content if isinstance(check.answer, Message) else check.answer
+    assert (check.conversation, said) == ((Message(Role.USER, conversation),), answer)
+
+
+def test_the_last_turn_of_an_assistant_is_judged_with_all_that_it_holds() -> None:
+    """Reasoning, calls and what cannot be read are no less part of it than its text."""
+    call = {"type": "function", "function": {"name": "shell", "arguments": "{}"}}
+    turn = {"role": "assistant", "content": [{"type": "image_url"}], "reasoning_content": "r", "tool_calls": [call]}
+    check = Columns(messages="messages").to_check({"messages": [USER, turn]})
+    whole = Message(Role.ASSISTANT, "", "r", (ToolCall("shell", "{}"),), ("image_url",))
+    assert check == Check((Message(Role.USER, "q"),), whole)
 
 
 def test_the_prompt_of_a_whole_conversation_is_its_last_user_turn() -> None:

@@ -14,6 +14,9 @@ from guardrail.service.sections import ServerSettings, UpstreamSettings
 from tests.service.servers import Serving, serving
 from tests.wire.upstream import Script, Upstream
 
+JSON = {"content-type": "application/json"}
+"""Headers of a request whose body is written by hand."""
+
 Plays = Callable[..., tuple[str, Script]]
 
 FORMS = ["chat/completions", "completions", "responses"]

@@ -8,7 +8,7 @@ import httpx
 import openai
 import pytest
 
-from tests.service.proxying import FORMS, Plays, chat, ends_of, frames_of, post, proxying, text_of
+from tests.service.proxying import FORMS, JSON, Plays, chat, ends_of, frames_of, post, proxying, text_of
 from tests.service.servers import Serving
 from tests.wire.texts import BAD, CLEAN, call_deltas, dig, shown
 from tests.wire.upstream import Script, Upstream
@@ -133,7 +133,7 @@ def test_a_name_that_stands_twice_has_one_value_for_guard_and_llm(proxy: Serving
     """Else the guard could read one prompt and the LLM the other."""
     prompt, script = plays(Script.of(CLEAN))
     twice = f'{{"messages": [{{"role": "user", "content": "{BAD}"}}], "messages": [{{"content": "{prompt}"}}]}}'
-    httpx.post(f"{proxy.base_url}/chat/completions", content=twice.encode())
+    httpx.post(f"{proxy.base_url}/chat/completions", content=twice.encode(), headers=JSON)
     assert script.requests == [{"messages": [{"content": prompt}]}]
 
 

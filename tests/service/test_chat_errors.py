@@ -15,7 +15,7 @@ from guardrail import Action, Direction, EngineError, EngineOverloaded, Guard, P
 from guardrail.service import Settings
 from guardrail.service.sections import KeySettings, ServerSettings, UpstreamSettings
 from guardrail.testing import FailingEngine, default_tokenizer, raising
-from tests.service.proxying import FORMS, NEVER_S, Plays, frames_of, post, proxying
+from tests.service.proxying import FORMS, JSON, NEVER_S, Plays, frames_of, post, proxying
 from tests.service.servers import Serving, failing_guard, marker_guard, serving
 from tests.wire.texts import BAD, CLEAN, dig, shown
 from tests.wire.upstream import Script, Upstream
@@ -238,7 +238,7 @@ def test_a_policy_that_goes_on_at_a_failure_does(upstream: Upstream, plays: Play
 )  # fmt: skip
 def test_a_request_that_cannot_be_read_is_400(proxy: Serving, body: bytes) -> None:
     """It is not passed on."""
-    got = httpx.post(f"{proxy.base_url}/chat/completions", content=body)
+    got = httpx.post(f"{proxy.base_url}/chat/completions", content=body, headers=JSON)
     assert (got.status_code, got.json()["error"]["code"]) == (400, "invalid_request")
 
 

@@ -208,7 +208,7 @@ def test_without_holding_a_risky_end_blocks(served: Serving) -> None:
 def test_teams_of_one_proxy_are_tenants(served: Serving) -> None:
     """Who holds the proxy's key names the team; the record has it."""
     post(served, input_type="request", texts=["hi"], request_data={"user_api_key_team_id": "blue"})
-    assert served.sink.decisions[-1].tenant == "blue"
+    assert served.sink.decisions[-1].tenant == "team_id:blue"
 
 
 def test_a_text_that_does_not_go_on_is_read_anew(served: Serving) -> None:

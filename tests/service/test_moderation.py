@@ -85,6 +85,16 @@ def test_a_call_in_the_last_turn_is_judged_too(client: httpx.Client) -> None:
     assert (record["direction"], record["action"], record["tool"]) == ("tool_call", "stop", "shell")
 
 
+def test_an_image_in_the_last_turn_is_not_passed_off_as_read(client: httpx.Client) -> None:
+    """An assistant's turn of nothing but an image is flagged, as a user's is."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    messages = [{"role": "user", "content": "draw"}, {"role": "assistant", "content": [image]}]
+    result = client.post("/v1/moderations", json={"messages": messages}).json()["results"][0]
+    record = result["guardrail"]
+    assert result["flagged"]
+    assert (record["action"], record["reason"], record["unreadable"]) == ("flag", "unreadable", ["image_url"])
+
+
 def test_mistrals_chat_moderation_takes_one_conversation_or_several(client: httpx.Client) -> None:
     """`/v1/chat/moderations` gives a result for each conversation."""
     one = [{"role": "user", "content": "☠"}]

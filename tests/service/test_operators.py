@@ -41,7 +41,12 @@ def samples(running: Serving, name: str) -> dict[tuple[str, ...], float]:
 
 def head(n_bytes: int) -> bytes:
     """The head of a request by hand, whose body may come late."""
-    lines = ("POST /v1/moderations HTTP/1.1", "host: x", "content-type: application/json", f"content-length: {n_bytes}")
+    lines = (
+        "POST /v1/moderations HTTP/1.1",
+        "host: localhost",
+        "content-type: application/json",
+        f"content-length: {n_bytes}",
+    )
     return "\r\n".join((*lines, "", "")).encode()
 
 

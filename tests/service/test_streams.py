@@ -251,7 +251,7 @@ def test_two_callers_of_one_stream_take_turns() -> None:
     ("body", "param"),
     [
         ({}, "messages"), ({"messages": 1}, "messages"), ({"messages": [{"role": "king", "content": "x"}]}, None),
-        ({"messages": "x", "more": 1}, "more"), ({"messages": "x", "conversation_id": "x" * 257}, "conversation_id"),
+        ({"messages": "x", "more": 1}, None), ({"messages": "x", "conversation_id": "x" * 257}, "conversation_id"),
     ],
 )  # fmt: skip
 def test_what_is_no_opening_is_refused(client: httpx.Client, body: dict[str, object], param: str | None) -> None:

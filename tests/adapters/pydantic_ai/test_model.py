@@ -99,7 +99,9 @@ async def test_a_stop_ends_the_llm(guard: Guard, sink: MemorySink, monkeypatch: 
     assert closed == [0]
     assert script.n_closed == 1
     assert script.n_pieces < len(SHOWN) + 10
-    assert sink.decisions[-1].saved_tokens == 1000 - script.n_pieces
+    n_fed = sink.decisions[-1].n_deltas
+    assert sink.decisions[-1].saved_tokens == 1000 - n_fed
+    assert script.n_pieces - n_fed in (0, 1)  # one more may have been asked for while the guard read
 
 
 @pytest.fixture
