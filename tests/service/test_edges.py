@@ -101,7 +101,7 @@ def test_a_bug_is_counted_logged_and_answered_with_an_id(
     async def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(served.app.state.service.guard, "acheck_prompt", broken)
+    monkeypatch.setattr(served.app.state.service.guard, "acheck_turn", broken)
     with caplog.at_level(logging.INFO, "guardrail.service"):
         answer = judge(served)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")

@@ -143,7 +143,7 @@ async def test_a_plain_sequence_closes_the_llm_at_a_stop(step: GuardRunnable, sc
     async for _ in chain.astream({"question": "How?"}):
         pass
     assert n_sync < len(samples.answer) / 2 + 10
-    assert inner.n_chunks == 2 * n_sync
+    assert inner.n_chunks - 2 * n_sync in (0, 1)  # the next one may have been asked for while the guard read
 
 
 @PLAIN
