@@ -12,6 +12,7 @@ asked in turn in one run, on one machine, with the same guard model: peers ask i
 import argparse
 import csv
 import importlib.metadata
+import math
 import os
 import secrets
 import shutil
@@ -232,6 +233,8 @@ def measure(side: Side, kind: str, users: int, seconds: int, up: Servers, folder
         command, env={**os.environ, **env}, cwd=HERE, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     rows = {row["Type"]: row for row in csv.DictReader((folder / "out_stats.csv").open())}
+    if "upstream" not in rows:  # no stream came to its end in time
+        return Measured(side.name, kind, users, 0, 0, (math.nan,) * 3, *[math.nan] * 5)
     delay = rows.get("delay", {"50%": "nan", "95%": "nan", "99%": "nan"})  # nothing came at all
     written = float(rows["upstream"]["Average Response Time"])
     n_pieces = written * int(rows["upstream"]["Request Count"])
