@@ -194,10 +194,8 @@ class TokenAnswer:
     def close(self, *, keep: bool = True) -> None:
         """Give the session up: to the conversation's next call, or for good if a step may not have ended well."""
         tape, self._tape = self._tape, None
-        if tape and keep:
-            self._tapes.put_back(tape)
-        elif tape:
-            tape.close()
+        if tape:
+            self._tapes.put_back(tape, keep=keep)
 
     def _begin(self, scaffold: Sequence[Segment]) -> None:
         """Queue a think block's tokens and start a part behind its last newlines."""

@@ -285,9 +285,14 @@ class Tapes:
         tape = self._kept.take(self.owner, ids)
         return self._kept.with_room(lambda: Tape(self.engine)) if tape is None else tape
 
-    def put_back(self, tape: Tape) -> None:
-        """Keep a tape for what begins alike, or free it. Only one whose last step ended well."""
-        if self._kept is None:
+    def put_back(self, tape: Tape, *, keep: bool = True) -> None:
+        """Keep a tape for what begins alike, or free it.
+
+        Args:
+            tape: nobody reads on with it.
+            keep: whether its last step ended well.
+        """
+        if self._kept is None or not keep:
             tape.close()
         else:
             self._kept.keep(self.owner, tape)

@@ -77,10 +77,8 @@ class LocalLine:
     def close(self, *, keep: bool = True) -> None:
         """Give the session up: to what begins alike, or for good."""
         tape, self._tape = self._tape, None
-        if tape and keep:
-            self._tapes.put_back(tape)
-        elif tape:
-            tape.close()
+        if tape:
+            self._tapes.put_back(tape, keep=keep)
 
     def _refuses(self, prompt: list[int], level: str, category: str) -> Steps[bool]:
         logits = yield from self._read(prompt + self._written(level, category, REFUSAL))

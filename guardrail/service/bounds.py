@@ -101,7 +101,8 @@ class Bounds:
             self._is_idle.set()
 
     def _refusal(self, scope: Scope) -> ServiceError | None:
-        is_continued = scope["path"].startswith(CONTINUED) or b"id=" in scope["query_string"]  # of a socket
+        is_resumed = scope["type"] == "websocket" and b"id=" in scope["query_string"]
+        is_continued = is_resumed or scope["path"].startswith(CONTINUED)
         if self.is_draining and not is_continued:
             return overloaded("the server is shutting down", retry_after_s=5)
         if self.n_open >= self._settings.max_requests:

@@ -146,14 +146,15 @@ def _messages(asked: BasicRequest) -> list[dict[str, Any]]:
 async def _judge_request(state: State, key: tuple[str | None, str], call: Call, asked: BasicRequest) -> dict[str, Any]:
     exchange = Exchange(call.guard, call.messages, call.conversation_id, call.tenant)
     messages = _messages(asked)
-    before = repr(messages)
     admission: Admission = await arun(admitting(exchange, {"messages": messages}, state.results, replaces=True))
     if admission.refusal:
         refuse_failure(admission.refusal)
         return _blocked(call.guard, admission.refusal)
+    if admission.has_replaced:  # the LLM answers what stands there now
+        call.messages = tuple(Asked.of({"messages": messages}).messages)
     if asked.litellm_call_id:
         await state.calls.begin(key, call)
-    if repr(messages) != before:  # poisoned tool results were replaced
+    if admission.has_replaced:
         return {"action": "GUARDRAIL_INTERVENED", "structured_messages": messages}
     return {"action": "NONE"}
 
@@ -165,7 +166,7 @@ async def _judge_answer(call: Call, asked: BasicRequest) -> dict[str, Any]:
         if one.is_stopped or (refuses(one.decision) and not asked.holds):
             refuse_failure(one.decision)
             return _blocked(call.guard, one.decision)
-    for refusal in [decision for decision in await _judge_calls(call, texts, asked) if refuses(decision)]:
+    if refusal := next(filter(refuses, await _judge_calls(call, texts, asked)), None):
         refuse_failure(refusal)
         return _blocked(call.guard, refusal)
     if not asked.holds:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from itertools import islice
 from typing import Any
 
 from guardrail.service.errors import ServiceError
@@ -51,7 +52,8 @@ class StreamLog:
         n_gone = self.n_events - len(self._events)
         if seq < n_gone:
             raise ServiceError(f"events before number {n_gone} are gone", status=410, code="events_gone", param="after")
-        return [event for number, event in enumerate(self._events, n_gone) if number >= seq]
+        n_new = max(0, self.n_events - seq)
+        return [*islice(reversed(self._events), n_new)][::-1]  # new events are few, and those that are kept many
 
     async def follow(self, after: int, *, patience_s: float | None = None) -> AsyncIterator[list[str]]:
         """Yield the events behind a number as they come, up to the last; none of them after every `patience_s` without.

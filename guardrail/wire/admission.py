@@ -24,10 +24,12 @@ class Admission:
     Attributes:
         decisions: all that were made.
         refusal: the one that keeps the request back, if one does.
+        has_replaced: whether poisoned tool results were replaced in the request.
     """
 
     decisions: list[Decision] = field(default_factory=list)
     refusal: Decision | None = None
+    has_replaced: bool = False
 
 
 class KeptResults:
@@ -83,6 +85,7 @@ def admitting(exchange: Exchange, data: Mapping[str, Any], kept: KeptResults, *,
                 admission.refusal = screened.decision
                 return admission
             result.replace(screened.text)
+            admission.has_replaced = True
     guard = exchange.guard
     if prompt := Asked.of(data).prompt(with_system=guard.policy.judge_system):
         decision = yield wait(

@@ -172,6 +172,7 @@ def test_poisoned_tool_results_are_replaced_in_the_request(served: Serving) -> N
     assert made["action"] == "GUARDRAIL_INTERVENED"
     assert made["structured_messages"][:2] == messages[:2]
     assert "☠" not in made["structured_messages"][2]["content"]
+    assert post(served, input_type="response", texts=["Bread it is."], litellm_call_id="1")["action"] == "NONE"
 
 
 def test_what_may_still_change_is_held_back_and_flushed_at_the_end(served: Serving) -> None:

@@ -129,6 +129,7 @@ def test_readiness_is_lost_while_draining_and_what_is_open_ends(served: Serving)
         httpx.get(f"{served.url}/healthz")
     bounds.is_draining = True
     ready, refused = httpx.get(f"{served.url}/readyz"), judge(served)
+    assert httpx.post(f"{served.base_url}/moderations?id=1", json=TEXT).status_code == 503
     late.sendall(body[5:])
     answer = late.recv(65536)
     assert (ready.status_code, ready.json()["status"]) == (503, "draining")
