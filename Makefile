@@ -19,16 +19,19 @@ OPTIMUM := .venvs/optimum
 RAY := .venvs/ray
 OPENVINO := .venvs/openvino
 LOAD := .venvs/load
+FUZZ := .venvs/fuzz
+OTEL := .venvs/otel
+SUPPLY := .venvs/supply
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # A lock file names every package, so pip need not resolve: older ones (23.2) look past the pin of a `name[extra]`.
 PIP_LOCKED := $(PIP_INSTALL) --no-deps --require-hashes
 PYTEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(PYTEST_ENV) $(TEST)/bin/python -m pytest
-SOURCES := guardrail adapters onnx_export tests
+SOURCES := guardrail adapters onnx_export tests fuzz
 PACKAGING_TESTS := tests/test_packaging.py tests/test_import_weight.py tests/test_exported_members.py tests/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast campaign check lint format types wheel wheel-test optimum-test ray-test lock clean
+.PHONY: help demo test test-fast campaign fuzz check lint format types wheel wheel-test optimum-test ray-test otel-test audit sbom lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -44,6 +47,13 @@ test-fast: $(TEST)/.ready  ## the tests that take under a minute together
 
 campaign: $(TEST)/.ready  ## the half-hour soak; SOAK_MINUTES=1 shortens it
 	$(PYTEST) -s -m campaign tests/campaign $(PYTEST_ARGS)
+
+FUZZ_MINUTES ?= 1
+# Names of harnesses in fuzz/; none takes all of them.
+FUZZ_ONLY ?=
+
+fuzz: $(FUZZ)/.ready  ## coverage-guided fuzzing, FUZZ_MINUTES=1 for each harness; FUZZ_ONLY="gate wire" takes some
+	$(PYTEST_ENV) $(FUZZ)/bin/python -m fuzz.run --minutes $(FUZZ_MINUTES) $(FUZZ_ONLY)
 
 check: lint types test wheel-test  ## everything a change must pass
 
@@ -79,6 +89,18 @@ optimum-test: $(OPTIMUM)/.ready  ## the tests of the export through Optimum, whi
 # Ray's own warnings are not ours to mend; and without tests/conftest.py neither torch nor an exporter is needed.
 ray-test: $(RAY)/.ready  ## the tests on Ray: scans on a cluster, replicas of the service
 	$(PYTEST_ENV) $(RAY)/bin/python -m pytest -W default --confcutdir=tests/ray tests/ray $(PYTEST_ARGS)
+
+# Phoenix' own warnings are not ours to mend.
+otel-test: $(OTEL)/.ready  ## traces in a real backend, Arize Phoenix, beside the frameworks' own instrumentations
+	$(PYTEST_ENV) $(OTEL)/bin/python -m pytest -W default --confcutdir=tests/phoenix tests/phoenix $(PYTEST_ARGS)
+
+AUDIT_ARGS ?=
+
+audit: $(SUPPLY)/.ready $(DEMO)/.ready $(TEST)/.ready  ## pins, licences, known vulnerabilities of what is installed
+	$(SUPPLY)/bin/python -m tools.audit $(AUDIT_ARGS)
+
+sbom: $(SUPPLY)/.ready $(DEMO)/.ready  ## dist/*.cdx.json: what the wheel brings, for CycloneDX tools
+	$(SUPPLY)/bin/python -m tools.sbom
 
 lock: $(LOCK)/.ready  ## write the pins in constraints/ anew
 	$(LOCK)/bin/python tools/lock.py $(LOCK_ARGS)
@@ -125,6 +147,24 @@ $(OPENVINO)/.ready: constraints/openvino.txt constraints/torch.txt pyproject.tom
 $(LOAD)/.ready: constraints/load.txt
 	$(call fresh,$(LOAD))
 	$(LOAD)/bin/python $(PIP_LOCKED) -r constraints/load.txt
+	@touch $@
+
+$(OTEL)/.ready: constraints/otel.txt pyproject.toml
+	$(call fresh,$(OTEL))
+	$(OTEL)/bin/python $(PIP_LOCKED) -r constraints/otel.txt
+	$(OTEL)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(SUPPLY)/.ready: constraints/supply.txt
+	$(call fresh,$(SUPPLY))
+	$(SUPPLY)/bin/python $(PIP_LOCKED) -r constraints/supply.txt
+	@touch $@
+
+# Where no wheel of atheris fits, pip builds it, which needs clang.
+$(FUZZ)/.ready: constraints/fuzz.txt pyproject.toml
+	$(call fresh,$(FUZZ))
+	$(FUZZ)/bin/python $(PIP_LOCKED) -r constraints/fuzz.txt
+	$(FUZZ)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(LOCK)/.ready: Makefile

@@ -9,14 +9,14 @@ from operator import attrgetter
 
 from guardrail.actions import Action
 from guardrail.context import Context, explain
-from guardrail.decision import Decision, Failure, Reason
-from guardrail.errors import ContextOverflow, EngineError, StreamClosed, StreamError
+from guardrail.decision import INTERRUPTED, Decision, Failure, Reason
+from guardrail.errors import EngineError, StreamClosed, StreamError
 from guardrail.gate import Gate
 from guardrail.reader import AnswerReader
-from guardrail.tape import Steps
+from guardrail.tape import Receipt, Steps, received
 from guardrail.taxonomy import RiskLevel
-from guardrail.tool_rules import Trust
 from guardrail.verdict import TokenVerdict
+from guardrail.weighing import fail_gate, gate_for
 
 UNREAD_CHARS = 256
 """Characters without a verdict up to which text waits unread while more is at hand: about 64 tokens of English, as many
@@ -29,7 +29,7 @@ class Answering:
     def __init__(self, context: Context, reader: AnswerReader) -> None:
         self._context = context
         self._reader = reader
-        self._gate = Gate(context.policy, context.rules)
+        self._gate = gate_for(context.policy, context.direction, context.tool, context.unreadable)
         self._decode = getincrementaldecoder("utf-8")("replace").decode
         self._lock = threading.Lock()
         self._spent_s = 0.0
@@ -39,12 +39,6 @@ class Answering:
         self._n_deltas = 0
         self._is_open = False
         self._decision: Decision | None = None
-        if context.trust is Trust.TRUSTED:
-            self._gate.open(Reason.RULE)
-        elif context.trust is Trust.ASK:
-            self._gate.mark(Reason.RULE, Action.ASK)
-        if context.unreadable:
-            self._act_on_unreadable()
 
     @property
     def decision(self) -> Decision:
@@ -90,7 +84,7 @@ class Answering:
             yield from self._reader.open()
         except EngineError as error:
             self._fail(error)
-            self._settle_if_stopped()
+            yield from self._settling_if_stopped()
         for text, thinking in self._context.attempt.parts if self._context.attempt else ():
             yield from self._taking(text, thinking, is_replayed=True)
 
@@ -123,7 +117,7 @@ class Answering:
                     yield from self._reader.warm()
             except EngineError as error:
                 released.append(self._fail(error))
-        self._settle_if_stopped()
+        yield from self._settling_if_stopped()
         return "".join(released)
 
     def _finishing(self) -> Steps[str]:
@@ -139,7 +133,7 @@ class Answering:
                 released.append(self._fail(error))
         released.append(self._gate.finish())
         if self._decision is None:
-            self._settle()
+            yield from received(self._settle())
         return first + "".join(released)
 
     def _peeking(self) -> Steps[Decision]:
@@ -179,30 +173,20 @@ class Answering:
         self._gate.mark(Reason.HELD)
         return ""
 
-    def _act_on_unreadable(self) -> None:
-        asked = self._context.policy.unreadable
-        if asked is Action.STOP:
-            self._gate.fail(Reason.UNREADABLE, None, Action.STOP)
-        elif asked is not Action.ALLOW:
-            self._gate.mark(Reason.UNREADABLE, asked)
-
     def _fail(self, error: EngineError, gate: Gate | None = None) -> str:
-        """Apply what the policy says of failures; the one place that does."""
-        gate = gate or self._gate
-        if isinstance(error, ContextOverflow):
-            return gate.fail(Reason.TOO_LONG, explain(error), Action.STOP)
-        return gate.fail(Reason.FAILURE, explain(error), self._context.policy.on_failure)
+        return fail_gate(gate or self._gate, self._context.policy, explain(error))
 
-    def _settle_if_stopped(self) -> None:
+    def _settling_if_stopped(self) -> Steps[None]:
         if self._gate.is_stopped and self._decision is None:
-            self._settle()
+            yield from received(self._settle())
 
-    def _settle(self) -> None:
-        """Make the decision final, record it, free the session."""
+    def _settle(self) -> Sequence[Receipt]:
+        """Make the decision final, record it, free the session; return what must end before the decision is told."""
         self._reader.close(keep=self._gate.failure is None)
         self._decision = self._decide(self._gate, self._verdicts)
-        self._context.record(self._decision, "".join(self._text))
+        receipts = self._context.record(self._decision, "".join(self._text))
         self._text.clear()
+        return receipts
 
     def _decide(self, gate: Gate, verdicts: Sequence[TokenVerdict]) -> Decision:
         attempt, finding = self._context.attempt, gate.finding
@@ -251,7 +235,7 @@ class Answering:
             raise
         except BaseException as error:
             self._gate.take_back(n_received)
-            self._gate.fail(Reason.FAILURE, Failure(type(error).__name__, "the call was interrupted"), Action.STOP)
+            self._gate.fail(Reason.FAILURE, Failure(type(error).__name__, INTERRUPTED), Action.STOP)
             if not self._gate.is_stopped:  # shadow mode, or open after a failure
                 self._gate.abandon()
             if self._decision is None:

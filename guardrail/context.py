@@ -9,13 +9,14 @@ from guardrail.conversation import Message
 from guardrail.decision import Decision, Direction, Failure, Identity, Reason
 from guardrail.engines.base import Engine
 from guardrail.errors import PolicyError
-from guardrail.policy import Policy, Rules
+from guardrail.policy import Policy
 from guardrail.reader import AnswerReader, PromptReading, Reader
 from guardrail.repair import Attempt
 from guardrail.reuse import Tapes
-from guardrail.tape import Steps
+from guardrail.tape import Receipt, Steps
 from guardrail.taxonomy import Category
 from guardrail.tool_rules import Trust
+from guardrail.weighing import applied, trust_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Context:
         clock: monotonic seconds, for latency.
         wall_clock: seconds since the epoch, for records.
         new_id: makes a unique id.
-        record: takes the final decision and the fed text.
+        record: takes the final decision and the fed text; returns what must end before the decision is handed on.
         direction: what is judged.
         tool: name of the tool that is called or answered.
         max_tokens: most tokens that were asked of the LLM; None if unknown.
@@ -50,7 +51,7 @@ class Context:
     clock: Callable[[], float]
     wall_clock: Callable[[], float]
     new_id: Callable[[], str]
-    record: Callable[[Decision, str], None]
+    record: Callable[[Decision, str], Sequence[Receipt]]
     direction: Direction
     tool: str | None = None
     max_tokens: int | None = None
@@ -93,17 +94,8 @@ class Context:
 
     @property
     def trust(self) -> Trust:
-        """How the policy's rule for the tool treats what is judged; what is no tool's is read."""
-        rule = self.policy.tools.rule(self.tool or "")
-        trusts = {Direction.TOOL_CALL: rule.call, Direction.TOOL_RESULT: rule.result}
-        return trusts.get(self.direction, Trust.READ)
-
-    @property
-    def rules(self) -> Rules:
-        """What the policy says of this direction."""
-        if self.direction is Direction.TOOL_CALL:
-            return self.policy.call_rules()
-        return self.policy.response if self.direction is Direction.RESPONSE else self.policy.prompt
+        """How the policy's rule for the tool treats what is judged."""
+        return trust_for(self.policy, self.direction, self.tool)
 
 
 def identify(engine: Engine, policy: Policy) -> Identity:
@@ -118,11 +110,6 @@ def identify(engine: Engine, policy: Policy) -> Identity:
     if not named <= known:
         raise PolicyError(f"unknown category {min(named - known)!r}; valid: {', '.join(sorted(known))}")
     return Identity(info.name, info.sha256, info.engine, info.precision, policy.name, policy.sha256)
-
-
-def applied(policy: Policy, would_action: Action) -> Action:
-    """Return what is done when the rules ask for `would_action`: shadow mode marks where it would have stopped."""
-    return would_action if policy.enforce else min(would_action, Action.FLAG, key=lambda action: action.rank)
 
 
 def explain(error: Exception) -> Failure:

@@ -31,6 +31,10 @@ class Reason(StrEnum):
     RULE = "rule"  # the policy's rule for a tool decided: trusted, or a person is always asked
 
 
+INTERRUPTED = "the call was interrupted"
+"""Message of the failure behind a decision whose caller went away: whatever the policy says, nothing passed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failure behind a decision; never looks like a verdict.
@@ -101,6 +105,8 @@ class Decision:
         n_repairs: earlier attempts at this answer that were stopped.
         n_repair_tokens: tokens of those attempts that were judged and never passed on.
         tenant: whose text it was; None where the caller named none.
+        readings: all verdicts of a prompt, tool result or document, one a reading (a turn, or a window of a long one);
+            empty for answers.
     """
 
     id: str
@@ -133,6 +139,7 @@ class Decision:
     n_repairs: int = 0
     n_repair_tokens: int = 0
     tenant: str | None = None
+    readings: tuple[Verdict, ...] = ()
 
     @property
     def stopped(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Generic
 
 from guardrail.engines.base import Engine, Feed, Logits, Submitting, engine_edge
 from guardrail.errors import EngineError
-from guardrail.tape import Borrowed, Call, Step, Steps, T
+from guardrail.tape import Borrowed, Call, Receipt, Step, Steps, T
 
 
 def drive(engine: Engine, steps: Steps[T]) -> T:
@@ -164,6 +164,9 @@ async def _astep(engine: Engine, step: Step) -> list[Logits]:
     """As `_step`: through the engine's own queue if it has one, else in a worker thread."""
     if isinstance(step, Borrowed):
         return await _astep(step.engine, step.step)
+    if isinstance(step, Receipt):
+        await _waited(step)
+        return []
     if isinstance(step, Call):
         with engine_edge():
             call = step.start()
@@ -180,6 +183,19 @@ async def _astep(engine: Engine, step: Step) -> list[Logits]:
     finally:
         if timer:
             timer.cancel()
+
+
+async def _waited(step: Receipt) -> None:
+    """Wait until it has ended, however it does, or long enough."""
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def tell(_done: object) -> None:
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(ended.set)
+
+    step.future.add_done_callback(tell)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ended.wait(), step.timeout_s)
 
 
 def _heard(future: Future[T]) -> asyncio.Future[T]:
@@ -228,6 +244,8 @@ def _step(engine: Engine, step: Step) -> list[Logits]:
             return _step(step.engine, step.step)
         if isinstance(step, Call):
             step.start().result()
+        elif isinstance(step, Receipt):
+            step.wait()
         else:
             step.run()
         return []

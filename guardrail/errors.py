@@ -24,8 +24,17 @@ class GuardError(Exception):
         self.hint = hint
 
 
+_MOST_CHARS = 2000
+"""Longest message about a value that somebody gave: files and callers can hold words of any length. Our choice."""
+
+
 class ConfigurationError(GuardError):
-    """Something was set up or called with values that cannot work."""
+    """Something was set up or called with values that cannot work; a message that quotes too much of them is cut."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        if len(message) > _MOST_CHARS:  # what is wrong stands at the end more often than not
+            message = f"{message[: _MOST_CHARS // 2]} ... {message[-_MOST_CHARS // 2 :]}"
+        super().__init__(message, hint=hint)
 
 
 class PolicyError(ConfigurationError):
@@ -84,7 +93,15 @@ class StreamClosed(StreamError):
 
 
 class RecordError(GuardError):
-    """A sink failed; this never changes a decision."""
+    """Records could not be stored or read; this never changes a decision.
+
+    Attributes:
+        retryable: whether the same call may succeed later: a full disk, a database that is away.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", retryable: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
 
 
 class ContentStopped(Exception):

@@ -18,6 +18,7 @@ from guardrail.encoding import GuardTokenizer
 from guardrail.engines.base import Engine
 from guardrail.judging import Judging
 from guardrail.loading import Loading
+from guardrail.normalising.reader import with_twin
 from guardrail.policy_file import PolicySource, load_policy
 from guardrail.prefixes import Owner
 from guardrail.reader import Reader
@@ -25,7 +26,7 @@ from guardrail.records.base import Sink
 from guardrail.repair import Attempt
 from guardrail.reuse import KEPT_BYTES, KeptTapes, Tapes
 from guardrail.stream import Stream
-from guardrail.tape import Steps
+from guardrail.tape import Receipt, Steps
 from guardrail.token_reader import TokenReader
 from guardrail.tool_checks import ToolChecks
 
@@ -42,7 +43,7 @@ class Guard(Loading, Judging, ToolChecks, Batches):
         reader: reads texts with it.
         policy: decides what is done about verdicts.
         sinks: where decisions are recorded.
-        n_record_failures: records that a sink failed to take; the decisions stood.
+        n_failed_writes: decisions that a sink raised at; they stood.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Guard(Loading, Judging, ToolChecks, Batches):
         """
         self.engine = engine
         self.policy = load_policy(policy)
-        self.n_record_failures = 0
+        self.n_failed_writes = 0
         self.reader: Reader = TokenReader(tokenizer) if isinstance(tokenizer, GuardTokenizer) else tokenizer
         self.sinks = tuple(sinks)
         self._identity = identify(engine, self.policy)
@@ -105,6 +106,11 @@ class Guard(Loading, Judging, ToolChecks, Batches):
         guard = cls(cheap.engine, reader, policy=policy, sinks=sinks)
         guard._kept = cheap._kept
         return guard
+
+    @property
+    def n_record_failures(self) -> int:
+        """Records that are lost, by sinks that raised and by sinks that count; the decisions stood."""
+        return self.n_failed_writes + sum(getattr(sink, "n_lost", 0) for sink in self.sinks)
 
     def with_policy(self, policy: PolicySource, *, sinks: Sequence[Sink] | None = None) -> "Guard":
         """Return a guard with another policy on the same engine; sinks stay unless given."""
@@ -228,7 +234,7 @@ class Guard(Loading, Judging, ToolChecks, Batches):
 
     def _context(self, owner: Owner, direction: Direction, **details: Any) -> Context:
         return Context(
-            reader=self.reader,
+            reader=with_twin(self.reader, self.policy.normalise),
             tapes=Tapes(self.engine, self._kept, owner),
             policy=self.policy,
             identity=self._identity,
@@ -243,14 +249,18 @@ class Guard(Loading, Judging, ToolChecks, Batches):
             **details,
         )
 
-    def _record(self, decision: Decision, text: str) -> None:
+    def _record(self, decision: Decision, text: str) -> list[Receipt]:
         """Hand a decision to every sink; one that fails is logged and counted, and changes nothing."""
+        receipts = []
         for sink in self.sinks:
             try:
-                sink.write(decision, text)
+                receipt = sink.write(decision, text)
             except Exception as error:  # noqa: BLE001  # the record sink's edge: a broken sink never changes a decision
-                self.n_record_failures += 1
+                self.n_failed_writes += 1
                 _log.error("sink %s failed: %s", type(sink).__name__, type(error).__name__)
+            else:
+                receipts += [receipt] if isinstance(receipt, Receipt) else []
+        return receipts
 
 
 def _new_id() -> str:

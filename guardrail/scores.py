@@ -9,8 +9,11 @@ from guardrail.verdict import Verdict
 
 
 def verdicts_of(labels: LabelSet, risk: FloatArray, category: FloatArray) -> list[Verdict]:
-    """Return the verdict at each position of logits, float32 [position, risk] and [position, category]."""
-    rows = zip(softmax(risk).tolist(), softmax(category).tolist(), strict=True)
+    """Return the verdict at each position of logits, float32 [position, risk] and [position, category].
+
+    Probabilities are rounded to float32: records keep them so, and hold exactly what was decided on.
+    """
+    rows = zip(*(softmax(logits).astype(np.float32).tolist() for logits in (risk, category)), strict=True)
     return [Verdict(labels, tuple(r), tuple(c)) for r, c in rows]
 
 

@@ -55,7 +55,7 @@ def passages(text: str) -> list[str]:
 def _extracting(context: Context, messages: Sequence[Message], parts: Sequence[str]) -> Steps[str | None]:
     """Return the passages that pass by themselves, with a mark for each run of others; None if nothing passes."""
     kept: list[str] = []
-    silent = replace(_again(context), record=lambda *_: None)
+    silent = replace(_again(context), record=lambda *_: ())
     for part in parts:
         if part.strip():
             decision = yield from checking_result(silent, messages, Message(Role.TOOL, part))

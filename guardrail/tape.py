@@ -1,7 +1,8 @@
 """What an engine has read: a session with its token ids."""
 
+import concurrent.futures
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -37,6 +38,23 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a sink gives for a record that is still on its way, and that is waited for so long at most.
+
+    Attributes:
+        future: ends when the record is stored, or given up: how it ends changes nothing here.
+        timeout_s: seconds after which nobody waits any more.
+    """
+
+    future: "Future[None]"
+    timeout_s: float
+
+    def wait(self) -> None:
+        """Block until it has ended, or long enough."""
+        concurrent.futures.wait([self.future], self.timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Borrowed:
     """A step of another engine than the driver's.
 
@@ -49,7 +67,7 @@ class Borrowed:
     step: "Step"
 
 
-Step = list[Feed] | Work | Call | Borrowed
+Step = list[Feed] | Work | Call | Receipt | Borrowed
 """What a computation may ask of its driver: logits for a batch, or other work, which is answered with none."""
 
 Steps = Generator[Step, list[Logits], T]
@@ -72,6 +90,12 @@ def borrowing(engine: Engine, steps: Steps[T]) -> Steps[T]:
         return result
     finally:
         steps.close()
+
+
+def received(receipts: Iterable[Receipt]) -> Steps[None]:
+    """Wait for one after the other."""
+    for receipt in receipts:  # noqa: UP028  # what a driver answers cannot be sent into a list's iterator
+        yield receipt
 
 
 class Tape:

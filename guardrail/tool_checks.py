@@ -10,12 +10,12 @@ from guardrail.conversation import Conversation, Message, Role, ToolCall, to_mes
 from guardrail.decision import Decision, Direction
 from guardrail.driving import adrive, drive
 from guardrail.engines.base import Engine
-from guardrail.policy import ReleaseMode
 from guardrail.prefixes import Owner
 from guardrail.screening import Screened, screening
 from guardrail.stream import Stream
 from guardrail.tape import Steps
 from guardrail.tool_calls import ToolCallStream
+from guardrail.weighing import gate_policy
 
 
 class ToolChecks:
@@ -210,8 +210,7 @@ class ToolChecks:
     def _new_call(self, conversation: Conversation, name: str, owner: Owner) -> Stream:
         messages = to_messages(conversation)
         context = self._context(owner, Direction.TOOL_CALL, tool=name)
-        whole = replace(context.policy, release=ReleaseMode.ANSWER)  # a call leaves as a whole, or not at all
-        context = replace(context, policy=whole)
+        context = replace(context, policy=gate_policy(context.policy, context.direction))
         return Stream(context, context.read_answer(messages, is_call=True))
 
     def _context(self, owner: Owner, direction: Direction, **details: Any) -> Context:

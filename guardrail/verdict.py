@@ -1,5 +1,6 @@
 """What the model said: full probability vectors, read by name. What to do about it is policy."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,8 @@ class Verdict:
 
     Attributes:
         labels: meaning of the two vectors' indices.
-        risk_vector: probability of each risk level, in [0, 1], summing to 1, indexed as `labels.risks`.
+        risk_vector: probability of each risk level, in [0, 1], summing to 1, indexed as `labels.risks`; every reader
+            rounds them to float32, so that records hold exactly what was decided on.
         category_vector: probability of each category given that there is harm, indexed as `labels.categories`.
         refusal: whether the answer refuses the request; None where the model does not say.
         is_scored: whether the vectors were measured; else the model only named its labels, and the vectors stand in:
@@ -87,7 +89,8 @@ class TokenVerdict:
         verdict: what the response heads said at this token.
         index: number of the token among the judged content tokens, from 0.
         start: first character of the token in the raw text (Python str, half-open).
-        end: one past its last character. Tokens that share one character (its UTF-8 bytes) share its span.
+        end: one past its last character. Tokens that share one character (its UTF-8 bytes) share its span; one that
+            also holds characters before it reaches back over them.
         complete: whether the last character of the span ends with this token; False while later tokens
             carry more bytes of it.
         is_whole: whether all of the text up to here was judged, not this token as it stands there: one such verdict is
@@ -120,6 +123,11 @@ class TokenVerdict:
     def category_probabilities(self) -> dict[str, float]:
         """Probability in [0, 1] by category name."""
         return self.verdict.category_probabilities
+
+
+def rounded(vector: Sequence[float]) -> tuple[float, ...]:
+    """Return probabilities as float32 holds them."""
+    return tuple(array("f", vector))
 
 
 def _argmax(vector: Sequence[float]) -> int:

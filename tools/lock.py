@@ -27,11 +27,25 @@ LOCKS = {
         *("constraints/torch-needs.in", "constraints/openvino.in"),
     ],
     "load.txt": ["constraints/load.in"],
+    "otel.txt": [
+        *("pyproject.toml", "constraints/build.in", "--extra", "otel", "--extra", "langchain", "--extra", "service"),
+        *("constraints/otel.in", "constraints/wheel-test.in"),
+    ],
+    "supply.txt": ["constraints/supply.in"],
+    "fuzz.txt": [
+        *("pyproject.toml", "constraints/build.in", "--extra", "service", "--extra", "mcp"),
+        "constraints/fuzz.in",
+    ],
 }
 """Lock file to what it pins. Later files take over the versions of the first, so that tests and demo agree."""
 
-APART = {"optimum.txt": ("transformers", "huggingface-hub", "tokenizers")}
-"""Lock file to the packages in which it must differ: Optimum's ONNX exporter wants an older transformers."""
+APART = {
+    "optimum.txt": ("transformers", "huggingface-hub", "tokenizers"),
+    "otel.txt": ("tenacity",),
+}
+"""Lock file to the packages in which it must differ: Optimum's ONNX exporter wants an older transformers, Phoenix an
+older tenacity.
+"""
 
 HEADER = """\
 # {what}

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guardrail.errors import ConfigurationError
 from guardrail.guard import Guard
-from guardrail.records import JsonlSink
+from guardrail.records import open_sink
 
 
 class Settings(BaseModel):
@@ -69,7 +69,7 @@ class Settings(BaseModel):
         if self.guard:
             guard = _call(self.guard)
             return guard.with_policy(self.policy) if self.policy else guard
-        sinks = [JsonlSink(self.records)] if self.records else []
+        sinks = [open_sink(self.records)] if self.records else []
         loaded = _load(self.model, self.threads, self.precision)
         return loaded.with_policy(self.policy or "balanced", sinks=sinks)
 

@@ -23,7 +23,7 @@ from guardrail.adapters.litellm.wholes import judging
 from guardrail.adapters.litellm.wire import dumped
 from guardrail.conversation import ToolCall
 from guardrail.decision import Decision
-from guardrail.errors import ConversationError
+from guardrail.errors import ConversationError, StreamError
 from guardrail.guard import Guard
 from guardrail.waiting import Wait, arun, wait
 from guardrail.wire.admission import KeptResults, admitting
@@ -98,7 +98,7 @@ class Gateway:
 
         try:
             decisions = await arun(judging(exchange, response, ask_again))
-        except (NotUnderstood, AttributeError, KeyError, TypeError) as error:
+        except (NotUnderstood, StreamError, AttributeError, KeyError, TypeError) as error:
             raise _unreadable(500, error) from None
         for decision in decisions:
             self._note(data, decision, GuardrailEventHooks.post_call, started)

@@ -82,8 +82,9 @@ def _read_block(block: Mapping[str, Any], reading: Reading) -> None:
     rest = dict(block)
     if isinstance(rest.get("text"), str):
         reading.texts.append(rest.pop("text"))
-    if rest.get("type") in MEDIA and isinstance(rest.get("data"), str):
-        _read_bytes(rest.pop("data"), rest["type"], reading)
+    kind = rest.get("type")
+    if isinstance(kind, str) and kind in MEDIA and isinstance(rest.get("data"), str):
+        _read_bytes(rest.pop("data"), kind, reading)
     if isinstance(rest.get("blob"), str):
         _read_bytes(rest.pop("blob"), "blob", reading)
     for key in NESTED:

@@ -7,7 +7,7 @@ from guardrail.cli.options import Flag, GuardOptions
 from guardrail.cli.show import describe, painted, plain_console, probabilities
 from guardrail.cli.source import read_text
 from guardrail.decision import Decision, Direction
-from guardrail.records import Record
+from guardrail.records import Privacy, Record
 
 _DEFAULTS = GuardOptions()
 
@@ -43,7 +43,7 @@ def check(
         else:
             decision = guard.check_prompt(judged)
     if json:
-        print(Record.of(decision, tokens=explain).to_json())
+        print(Record.of(decision, privacy=Privacy(positions=False, tokens=explain)).to_json())
     else:
         _print(decision, judged, explain)
     return exit_of(decision)

@@ -21,7 +21,8 @@ EXIT_CODES = """\
 Exit codes:
 
 - 0: the text was allowed or flagged; the command did its work
-- 1: a check of the command itself failed, such as a comparison in `verify`, or `scan` met rows that it could not read
+- 1: a check of the command itself failed, such as a comparison in `verify`, or `scan`, `records`, `replay` or
+  `calibrate` met rows that it could not read
 - 2: wrong usage or configuration: an option, a policy, a file, a model, a missing extra
 - 3: the text was stopped
 - 4: the model failed, and the policy stops on failure

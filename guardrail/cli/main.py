@@ -33,6 +33,9 @@ _COMMANDS = {
     "calibrate-kv": ("guardrail.cli.export:calibrate_kv", "Give an exported model an int8 KV cache."),
     "verify": ("guardrail.cli.export:verify", "Compare an exported model with the torch network."),
     "evaluate": ("guardrail.cli.evaluate:evaluate", "Measure a model on labelled files."),
+    "report": ("guardrail.cli.report:report", "Say what records tell, as tables or as a page."),
+    "replay": ("guardrail.cli.replay:replay", "Show what another policy would have done with recorded traffic."),
+    "calibrate": ("guardrail.cli.calibrate:calibrate", "Choose thresholds on your own traffic, and write a policy."),
     "bench": ("guardrail.cli.bench:bench", "Measure speed and memory of a model on this machine."),
     "leaktest": ("guardrail.cli.leaktest:leaktest", "List what your chain, agent or gateway lets out after a stop."),
     "mcp": ("guardrail.cli.mcp:mcp", "Screen what passes between an MCP client and a server."),
@@ -42,6 +45,14 @@ _STAGES = {
     "pretrain": ("guardrail.cli.train:pretrain", "Train the backbone as a language model."),
     "sft": ("guardrail.cli.train:sft", "Train the four heads on labelled text."),
 }
+
+_RECORDS = {
+    "count": ("guardrail.cli.records:count", "Say how many records a store holds, and from when."),
+    "export": ("guardrail.cli.records:export", "Write records as CSV, JSON lines or Parquet."),
+    "prune": ("guardrail.cli.records:prune", "Delete old records for good."),
+}
+_GROUPS = ("train", "records")
+"""Commands that only hold others."""
 
 
 def build(*, is_list: bool = True) -> App:
@@ -61,7 +72,9 @@ def build(*, is_list: bool = True) -> App:
     )
     train = App(name="train", help="Train a guard model; each stage is set up by a TOML file.")
     app.command(train)
-    for parent, commands in ((app, _COMMANDS), (train, _STAGES)):
+    records = App(name="records", help="Count, export and delete records: files of JSON lines, SQLite, PostgreSQL.")
+    app.command(records)
+    for parent, commands in ((app, _COMMANDS), (train, _STAGES), (records, _RECORDS)):
         for name, (target, summary) in commands.items():
             parent.command(target, name=name, help=summary if is_list else None)
     return app
@@ -74,7 +87,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code. What users can cause ends in one line on stderr, never in a traceback."""
-    app = build(is_list=not [name for name in arguments[:2] if name not in ("train", "--help", "-h")])
+    app = build(is_list=not [name for name in arguments[:2] if name not in (*_GROUPS, "--help", "-h")])
     try:
         result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
         sys.stdout.flush()

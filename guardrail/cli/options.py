@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -14,7 +13,7 @@ from guardrail.errors import ConfigurationError
 from guardrail.guard import Guard
 from guardrail.policy import Policy
 from guardrail.policy_file import load_policy
-from guardrail.records import JsonlSink, Sink
+from guardrail.records import Privacy, Sink, TextForm, open_sink
 from guardrail.reuse import KEPT_BYTES
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
@@ -44,8 +43,8 @@ class GuardOptions:
         threads: threads of the model; unset takes one for each physical core.
         kv: precision of the keys and values that are held; int8 needs `guardrail calibrate-kv`.
         context: most tokens that are read at once; unset takes the model's own limit.
-        records: file to which decisions are appended, one JSON line each.
-        record_text: keep the judged text in these records.
+        records: where decisions are recorded: a file of JSON lines, a SQLite file (.db), or a database's URL.
+        record_text: what these records keep of the judged text: nothing, the text with its risky spans hidden, or all.
     """
 
     model: str = EMBEDDED
@@ -55,27 +54,28 @@ class GuardOptions:
     threads: int | None = None
     kv: KVPrecision = "fp32"
     context: int | None = None
-    records: Path | None = None
-    record_text: Flag = False
+    records: str | None = None
+    record_text: Literal["none", "redacted", "full"] = "none"
 
     @contextmanager
     def opened(self, *sinks: Sink, runtime: Runtime = _RUNTIME, kept_bytes: int = KEPT_BYTES) -> Iterator[Guard]:
         """Load the guard, and close it with its records at the end.
 
         Args:
-            sinks: where decisions are recorded, besides the file of `records`.
+            sinks: where decisions are recorded, besides `records`.
             runtime: of the engine, but for what the options say.
             kept_bytes: memory for what was read and may be needed again.
 
         Raises:
             ConfigurationError: the model or the policy cannot be loaded.
-            RecordError: the record file cannot be opened.
+            RecordError: what `records` names cannot be opened.
         """
         policy = load_policy(self.policy)
         runtime = replace(runtime, threads=self.threads, kv_precision=self.kv, max_context=self.context)
         with ExitStack() as stack:
             if self.records:
-                sinks += (stack.enter_context(JsonlSink(self.records, include_text=self.record_text)),)
+                privacy = Privacy(text=TextForm(self.record_text))
+                sinks += (stack.enter_context(open_sink(self.records, privacy=privacy)),)
             yield stack.enter_context(self._load(policy, sinks, runtime, kept_bytes))
 
     def _load(self, policy: Policy, sinks: tuple[Sink, ...], runtime: Runtime, kept_bytes: int) -> Guard:

@@ -19,7 +19,7 @@ def serve(
     threads: int | None = None,
     upstream: str | None = None,
     upstream_key: str | None = None,
-    records: Path | None = None,
+    records: str | None = None,
     log: Literal["text", "json"] | None = None,
     allow_public: Flag = False,
     show_config: Flag = False,
@@ -47,7 +47,7 @@ def serve(
         threads: threads of one model call.
         upstream: base URL of the OpenAI-compatible LLM behind /v1/chat/completions.
         upstream_key: its key; `os.environ/NAME` reads a variable.
-        records: file to which decisions are appended, one JSON line each.
+        records: where decisions are recorded: a file of JSON lines, a SQLite file (.db), or a database's URL.
         log: form of the log lines.
         allow_public: serve a public address without keys.
         show_config: print the settings as they are understood, without secrets, and end.

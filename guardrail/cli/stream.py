@@ -9,7 +9,7 @@ from guardrail.cli.options import Flag, GuardOptions
 from guardrail.cli.show import describe, painted, plain_console
 from guardrail.cli.source import pieces
 from guardrail.policy import OnStop
-from guardrail.records import Record
+from guardrail.records import Privacy, Record
 from guardrail.stream import Stream
 
 _DEFAULTS = GuardOptions()
@@ -40,7 +40,7 @@ def stream(
         if decision.stopped and guard.policy.on_stop is OnStop.REPLACE and not json:
             _writer()(guard.policy.stop_message(decision.category))
     if json:
-        print(Record.of(decision, tokens=explain).to_json())
+        print(Record.of(decision, privacy=Privacy(positions=False, tokens=explain)).to_json())
     elif explain or decision.action is not Action.ALLOW:
         plain_console(stderr=True).print("guardrail:", describe(decision))
     return exit_of(decision)

@@ -20,7 +20,7 @@ from guardrail.reuse import Tapes
 from guardrail.scores import softmax
 from guardrail.tape import Steps, Tape, common_prefix
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, RiskLevel
-from guardrail.verdict import Verdict
+from guardrail.verdict import Verdict, rounded
 
 NAME_FROM = 0.01
 """Probability of harm from which its category is asked for; below it, all categories are alike. Ours: a policy whose
@@ -72,7 +72,7 @@ class LocalLine:
             shares = softmax(rows[-1, : len(labels.categories)])
         if judges_response and level is not RiskLevel.SAFE:
             refusal = yield from self._refuses(prompt, level.value, labels.categories[int(shares.argmax())])
-        return Found(Verdict(labels, tuple(risk.tolist()), tuple(shares.tolist()), refusal), len(prompt))
+        return Found(Verdict(labels, rounded(risk.tolist()), rounded(shares.tolist()), refusal), len(prompt))
 
     def close(self, *, keep: bool = True) -> None:
         """Give the session up: to what begins alike, or for good."""

@@ -7,7 +7,7 @@ from math import exp
 
 from guardrail.errors import UnparsableVerdict
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, LabelSet, RiskLevel
-from guardrail.verdict import Verdict
+from guardrail.verdict import Verdict, rounded
 
 _PROMPT = re.compile(r"Safety: (\w+)\nCategories: ([^\n]+)")
 _RESPONSE = re.compile(r"Safety: (\w+)\nCategories: ([^\n]+)\nRefusal: (Yes|No)")
@@ -68,7 +68,7 @@ def to_verdict(answer: Answer, scores: Mapping[RiskLevel, float] | None) -> Verd
     if max(vector) > risks.get(answer.risk, 0.0):
         hint = "the server must decode greedily"
         raise UnparsableVerdict("the model did not name its most probable label", hint=hint)
-    return Verdict(labels, vector, _shares(labels, answer.categories), answer.refusal, scores is not None)
+    return Verdict(labels, rounded(vector), _shares(labels, answer.categories), answer.refusal, scores is not None)
 
 
 def _shares(labels: LabelSet, named: tuple[str, ...]) -> tuple[float, ...]:

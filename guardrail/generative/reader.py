@@ -1,6 +1,7 @@
 """The reader of Qwen3Guard-Gen models: whole texts are judged, and an answer again and again as it grows."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 from guardrail.conversation import END_TOOL_CALL, Message, Segment
 from guardrail.errors import ConfigurationError, ContextOverflow, StreamError
@@ -139,9 +140,16 @@ class GenerativeAnswer:
         """Do nothing: the next judgement reads all that it needs."""
         yield from ()
 
-    def peek(self) -> Steps[list[TokenVerdict]]:
-        """Return the verdict that would come if the answer ended here."""
-        return [] if self._n_chars == self._judged_chars else [(yield from self._judge(self._n_chars, is_end=True))]
+    def peek(self, rest: str = "", *, thinking: bool = False) -> Steps[list[TokenVerdict]]:
+        """Return the verdicts that would come if the answer ended here, or behind `rest`."""
+        ahead = copy(self)
+        ahead.push(rest, thinking=thinking)
+        ahead.end()
+        found: list[TokenVerdict] = []
+        while ahead.has_pending:
+            found += yield from ahead.read()
+        self.n_windows, self.n_dropped_turns = ahead.n_windows, ahead.n_dropped_turns
+        return found
 
     def last(self) -> Steps[TokenVerdict | None]:
         """Return the verdict on all of the answer so far."""

@@ -1,23 +1,53 @@
-"""What a sink is."""
+"""What a sink is, and what stands behind a sink that stores durably."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from guardrail.decision import Decision
+
+if TYPE_CHECKING:
+    from guardrail.records.record import Record
+    from guardrail.tape import Receipt
 
 
 @runtime_checkable
 class Sink(Protocol):
-    """Stores decisions. Called from any thread; what it raises is logged and counted, and never changes a decision."""
+    """Takes decisions. Called from any thread; what it raises is logged and counted, and never changes a decision."""
 
-    def write(self, decision: Decision, text: str) -> None:
-        """Store one decision.
+    def write(self, decision: Decision, text: str) -> "Receipt | None":
+        """Take one decision, without blocking: it may be called on an event loop.
 
         Args:
             decision: final; never changed afterwards.
             text: the judged text, which a sink keeps only if its user asked for that.
+
+        Returns:
+            What must end before the decision is handed on, such as a stop's way to the disk; None where nothing must.
         """
         ...
 
     def close(self) -> None:
-        """Flush and free; closing twice is harmless."""
+        """Store what waits, and free; closing twice is harmless."""
+        ...
+
+
+class Store(Protocol):
+    """Where records end up. Called by one thread at a time, which may be another one each time."""
+
+    def append(self, records: Sequence["Record"], *, sync: bool) -> None:
+        """Store records, all or none; one that is stored already (same id) counts as stored.
+
+        Args:
+            records: in the order of their decisions.
+            sync: also wait until they would survive a crash of the machine; without it they survive that of the process
+                alone.
+
+        Raises:
+            RecordError: none is stored. `retryable` tells whether the same call may succeed later (a full disk, a
+                database that is away), or these records will never be taken. Its message is logged: no user text.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free; closing twice is harmless."""
         ...

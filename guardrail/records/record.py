@@ -1,14 +1,45 @@
 """The record: what is stored of a decision, with its published JSON Schema. No user text unless asked for."""
 
+import base64
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    WithJsonSchema,
+    field_validator,
+)
 
 from guardrail.actions import Action
 from guardrail.decision import Decision, Direction, Reason
+from guardrail.records.positions import Positions
+from guardrail.records.privacy import Privacy, TextForm
 from guardrail.taxonomy import RiskLevel
 from guardrail.verdict import TokenVerdict
+
+SCHEMA_VERSION: Literal[2] = 2
+"""Raised whenever fields come or change their meaning; readers keep reading old versions (`versions.py`)."""
+
+SHOWN = Privacy(positions=False)
+"""For records that are shown, not stored."""
+
+
+def _from_base64(value: Any) -> Any:
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+
+
+Packed = Annotated[
+    bytes,
+    BeforeValidator(_from_base64),
+    PlainSerializer(lambda data: base64.b64encode(data).decode(), return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+"""Bytes; base64 in JSON."""
 
 
 class _Part(BaseModel):
@@ -16,7 +47,7 @@ class _Part(BaseModel):
     become U+FFFD, so that no record is lost for them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -43,9 +74,9 @@ class TokenRecord(_Part):
 
 
 class Record(_Part):
-    """One decision as stored: one JSON object a line."""
+    """One decision as stored. Older versions are read by `guardrail.records.read_records`."""
 
-    schema_version: Literal[1] = 1  # raised whenever a field changes its meaning; readers keep reading old versions
+    schema_version: Literal[2] = SCHEMA_VERSION
     id: str
     stream_id: str
     conversation_id: str | None
@@ -83,12 +114,27 @@ class Record(_Part):
     n_repairs: int = Field(0, description="earlier attempts at this answer that were stopped")
     n_repair_tokens: int = Field(0, description="tokens of those attempts, judged and never passed on")
     tenant: str | None = Field(None, description="whose text it was")
-    tokens: list[TokenRecord] | None = Field(None, description="all token verdicts, if asked for")
+    positions: Packed | None = Field(None, description="every judged position, packed: guardrail.records.Positions")
+    tokens: list[TokenRecord] | None = Field(None, description="all token verdicts once more, if asked for")
     text: str | None = Field(None, description="the judged text, if asked for")
+    text_form: TextForm = Field(TextForm.NONE, description="what `text` is of the judged text")
+    text_hmac: str | None = Field(None, description="HMAC-SHA256 of the judged text, hexadecimal, if a key was given")
+    _stored_version: int = PrivateAttr(SCHEMA_VERSION)
+
+    @property
+    def stored_version(self) -> int:
+        """Schema version in which it was stored, before it was read as today's."""
+        return self._stored_version
 
     @classmethod
-    def of(cls, decision: Decision, *, tokens: bool = False, text: str | None = None) -> Self:
-        """Return the record of a decision."""
+    def of(cls, decision: Decision, text: str = "", privacy: Privacy = SHOWN) -> Self:
+        """Return the record of a decision.
+
+        Args:
+            decision: which.
+            text: the judged text.
+            privacy: what is kept of it; by default nothing, and no positions: a record to be shown, not to be stored.
+        """
         verdict, identity, failure = decision.verdict, decision.identity, decision.failure
         same = {name: getattr(decision, name) for name in _SAME_NAMES}
         return cls(
@@ -106,8 +152,11 @@ class Record(_Part):
             policy=identity.policy,
             policy_sha256=identity.policy_sha256,
             failure=FailureRecord(kind=failure.kind, message=failure.message) if failure else None,
-            tokens=[_token(t) for t in decision.tokens] if tokens else None,
-            text=text,
+            positions=_positions(decision) if privacy.positions else None,
+            tokens=[_token(t) for t in decision.tokens] if privacy.tokens else None,
+            text=privacy.kept(decision, text),
+            text_form=privacy.text,
+            text_hmac=privacy.hashed(text),
         )
 
     def to_json(self) -> str:
@@ -131,6 +180,13 @@ def record_values(decision: Decision) -> dict[str, Any]:
 def record_schema() -> dict[str, Any]:
     """Return the JSON Schema of a record."""
     return Record.model_json_schema()
+
+
+def _positions(decision: Decision) -> bytes | None:
+    """Return all that was judged, packed; None where nothing was."""
+    if decision.tokens:
+        return Positions.of(decision.tokens).to_bytes()
+    return Positions.of_readings(decision.readings).to_bytes() if decision.readings else None
 
 
 def _token(token: TokenVerdict) -> TokenRecord:

@@ -1,21 +1,18 @@
-"""Sinks that need nothing but the standard library: memory and JSON lines."""
+"""Sinks: in memory, and before a store, such as a file of JSON lines."""
 
-import errno
-import os
-import sys
-import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 from guardrail.decision import Decision
-from guardrail.errors import RecordError
+from guardrail.records.base import Store
+from guardrail.records.jsonl import JsonlStore
+from guardrail.records.privacy import Privacy
+from guardrail.records.queueing import Durability, Queueing
 from guardrail.records.record import Record
-
-if sys.platform != "win32":
-    import fcntl
+from guardrail.records.writer import Writer
+from guardrail.tape import Receipt
 
 
 class MemorySink:
@@ -36,72 +33,57 @@ class MemorySink:
         """Do nothing: what was kept stays readable."""
 
 
-class JsonlSink:
-    """Appends one JSON line a decision, flushed before `write` returns. Safe for many threads and processes: each
-    record is one appending write, under a lock of the file where the system has them.
+class StoredSink:
+    """Records decisions into a store, by a thread of its own: see `Queueing` for what waits, and what may be lost. Safe
+    for many threads. A context manager that closes it.
 
-    A stop is also forced to the disk before its call returns (`durability="sync"`), so that an acknowledged stop
-    survives a crash of the machine; `"batch"` leaves that to the operating system and may lose its last seconds. A line
-    that a full disk or a killed writer, this one or another, left unfinished is ended before the next record: that one
-    fragment is lost, not the record behind it.
+    The record is made in the call; the judged text goes no further than `privacy` lets it.
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        *,
-        include_text: bool = False,
-        include_tokens: bool = False,
-        durability: str = "sync",
+        self, store: Store, *, privacy: Privacy | None = None, queueing: Queueing | None = None, name: str = "record"
     ) -> None:
-        """Open the file for appending, making its folder if needed.
+        """Stand before a store.
 
         Args:
-            path: the file.
-            include_text: keep the judged text. Off: records hold no user text.
-            include_tokens: keep every token's probability vectors.
-            durability: "sync" or "batch".
+            store: takes the records.
+            privacy: what they hold besides the decision; None keeps every position's probabilities and no text.
+            queueing: how records wait; None takes the defaults.
+            name: of the sink, for log lines.
+        """
+        self._privacy = privacy or Privacy()
+        self._writer = Writer(store, queueing or Queueing(), name)
+
+    def write(self, decision: Decision, text: str) -> Receipt | None:
+        """Queue a decision's record; return what a stop has to wait for.
 
         Raises:
-            RecordError: the file cannot be opened, or `durability` is neither.
+            RecordError: the sink is closed.
         """
-        if durability not in ("sync", "batch"):
-            raise RecordError(f"durability {durability!r} is unknown; valid: sync, batch")
-        self._include_text, self._include_tokens, self._sync = include_text, include_tokens, durability == "sync"
-        self._lock = threading.Lock()
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._fd = _open(Path(path))
-        except OSError as error:
-            raise RecordError(f"cannot open the record file: {error.strerror}") from error
+        return self._writer.put(Record.of(decision, text, self._privacy), is_stop=decision.stopped)
 
-    def write(self, decision: Decision, text: str) -> None:
-        """Append one record.
+    @property
+    def n_waiting(self) -> int:
+        """Records that are not stored yet."""
+        return self._writer.n_waiting
 
-        Raises:
-            RecordError: the file is closed or cannot be written.
-        """
-        record = Record.of(decision, tokens=self._include_tokens, text=text if self._include_text else None)
-        line = (record.to_json() + "\n").encode()
-        with self._lock:
-            if self._fd < 0:
-                raise RecordError("the record file is closed")
-            try:
-                with _alone(self._fd):
-                    left = memoryview(b"\n" + line if _is_torn(self._fd) else line)
-                    while left:
-                        left = left[os.write(self._fd, left) :]
-                if self._sync and decision.stopped:
-                    _force_to_disk(self._fd)
-            except OSError as error:
-                raise RecordError(f"cannot write the record: {error.strerror}") from error
+    @property
+    def n_stored(self) -> int:
+        """Records that were stored."""
+        return self._writer.n_stored
+
+    @property
+    def n_lost(self) -> int:
+        """Records that are stored nowhere: dropped for want of room, refused by the store, or left at closing."""
+        return self._writer.n_lost
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until every record is stored; return whether that was so in time."""
+        return self._writer.flush(timeout_s)
 
     def close(self) -> None:
-        """Close the file; closing twice is harmless."""
-        with self._lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+        """Store what waits, and free; closing twice is harmless."""
+        self._writer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -110,46 +92,33 @@ class JsonlSink:
         self.close()
 
 
-def _open(path: Path) -> int:
-    """Open for appending, and a plain file for reading too if allowed: before each record its end is looked at."""
-    how = os.O_APPEND | os.O_CREAT
-    if path.is_file() or not path.exists():
-        with suppress(PermissionError):
-            return os.open(path, how | os.O_RDWR, 0o600)
-    return os.open(path, how | os.O_WRONLY, 0o600)
+class JsonlSink(StoredSink):
+    """Appends one JSON line a decision; safe for many threads and processes. See `JsonlStore`."""
 
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        durability: Durability | str | None = None,
+        max_bytes: int | None = None,
+        max_files: int | None = None,
+        privacy: Privacy | None = None,
+        queueing: Queueing | None = None,
+    ) -> None:
+        """Open the file for appending, making its folder if needed.
 
-@contextmanager
-def _alone(fd: int) -> Iterator[None]:
-    """Keep other processes' sinks off the file; a file system without locks, or Windows, goes on without."""
-    if sys.platform == "win32":
-        yield
-        return
-    with suppress(OSError):
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)
+        Args:
+            path: the file.
+            durability: "sync" or "batch", as in `Queueing`; None takes that of `queueing`.
+            max_bytes: size from which a new file is begun; None never does.
+            max_files: rotated files that are kept; None keeps all.
+            privacy: what records hold besides the decision; None keeps every position's probabilities and no text.
+            queueing: how records wait; None takes the defaults.
 
-
-def _is_torn(fd: int) -> bool:
-    """Whether the last line has no end: its writer died inside it. What cannot be read back is taken to be whole."""
-    try:
-        size = os.lseek(fd, 0, os.SEEK_END)
-        if not size:
-            return False
-        os.lseek(fd, -1, os.SEEK_END)
-        return os.read(fd, 1) != b"\n"
-    except OSError:
-        return False
-
-
-def _force_to_disk(fd: int) -> None:
-    """Wait until what was written would survive a crash; a pipe or a terminal has no disk."""
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
+        Raises:
+            RecordError: the file cannot be opened, or a value is unknown.
+        """
+        queueing = queueing or Queueing()
+        if durability is not None:
+            queueing = replace(queueing, durability=cast("Durability", durability))
+        super().__init__(JsonlStore(path, max_bytes=max_bytes, max_files=max_files), privacy=privacy, queueing=queueing)

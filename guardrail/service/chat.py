@@ -1,6 +1,7 @@
 """`POST /v1/chat/completions`, `/v1/completions` and `/v1/responses`: an OpenAI-compatible LLM behind the guard."""
 
 import json
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -95,7 +96,7 @@ def _read(body: bytes) -> dict[str, Any]:
         ServiceError: it is no JSON object.
     """
     try:
-        held = json.loads(body, parse_constant=_refuse)
+        held = json.loads(body, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         raise ServiceError("the request is no JSON", code="invalid_request") from None
     if not isinstance(held, dict):
@@ -105,6 +106,11 @@ def _read(body: bytes) -> dict[str, Any]:
 
 def _refuse(_constant: str) -> NoReturn:
     raise ValueError("no JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
 
 
 def _exchange(request: Request, caller: Caller, body: dict[str, Any]) -> Exchange:

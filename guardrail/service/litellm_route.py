@@ -6,6 +6,7 @@ its end each time.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from guardrail.waiting import arun
 from guardrail.wire.admission import Admission, KeptResults, admitting
 from guardrail.wire.asked import Asked
 from guardrail.wire.exchange import Exchange, refuses
+from guardrail.wire.frames import read_json
 
 router = APIRouter(tags=["litellm"])
 
@@ -155,8 +157,15 @@ async def _judge_request(state: State, key: tuple[str | None, str], call: Call, 
     if asked.litellm_call_id:
         await state.calls.begin(key, call)
     if admission.has_replaced:
-        return {"action": "GUARDRAIL_INTERVENED", "structured_messages": messages}
+        return {"action": "GUARDRAIL_INTERVENED", "structured_messages": _sayable(messages)}
     return {"action": "NONE"}
+
+
+def _sayable(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages that can be written as JSON: half characters are U+FFFD, as the guard has read them."""
+    text = json.dumps(messages, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    said: list[dict[str, Any]] = read_json(text.encode())
+    return said
 
 
 async def _judge_answer(call: Call, asked: BasicRequest) -> dict[str, Any]:
@@ -183,7 +192,8 @@ def _held(texts: list[str], shown: list[Shown]) -> dict[str, Any]:
 
 async def _judge_calls(call: Call, texts: list[str], asked: BasicRequest) -> list[Decision]:
     """Judge the tool calls of an answer, each behind the ones before it."""
-    calls = [_tool_call(one) for one in asked.tool_calls or ()]
+    with reading_request():
+        calls = [_tool_call(one) for one in asked.tool_calls or ()]
     judge = partial(call.guard.acheck_tool_call, conversation_id=call.conversation_id, tenant=call.tenant)
     said = texts[0] if texts else ""
     return [

@@ -11,6 +11,7 @@ import httpx
 from starlette.responses import Response
 
 from guardrail.decision import Decision
+from guardrail.errors import StreamError
 from guardrail.service.errors import ServiceError, refuse_failure
 from guardrail.service.event_stream import EventStream
 from guardrail.service.upstream import Arriving, Upstream, UpstreamError, passed_on, refuse_error, unreadable
@@ -26,7 +27,7 @@ from guardrail.wire.streaming import GatedStream
 from guardrail.wire.summary import summary_of
 from guardrail.wire.wholes import judging
 
-_ODD = (AttributeError, KeyError, TypeError, ValueError)
+_ODD = (AttributeError, KeyError, TypeError, ValueError, StreamError)
 """What reading JSON of another shape than OpenAI's raises."""
 
 

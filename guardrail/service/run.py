@@ -13,6 +13,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from guardrail.errors import PolicyError
+from guardrail.records import without_password
+from guardrail.records.log_sink import PREFIX
 from guardrail.service.bounds import log
 from guardrail.service.settings import Settings
 
@@ -100,7 +102,7 @@ class Server(uvicorn.Server):
             f"  policy    {service.guard.policy.name}",
             f"  keys      {keys}",
             f"  upstream  {upstream}",
-            f"  records   {settings.records.path or 'the latest in memory'}",
+            f"  records   {without_password(settings.records.path or 'the latest in memory')}",
         ))  # fmt: skip
 
 
@@ -142,6 +144,7 @@ class _JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
+            **{name: value for name, value in vars(record).items() if name.startswith(PREFIX)},
         }
         if record.exc_info and record.exc_info[0]:  # of a library; its words may hold text of users
             line["exception"] = record.exc_info[0].__name__

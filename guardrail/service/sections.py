@@ -5,12 +5,12 @@ then read from that variable.
 import hashlib
 import ipaddress
 import os
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
 
 from guardrail.engines.runtime import KVPrecision
+from guardrail.records import Durability, TextForm, WhenFull, without_password
 
 _FROM_ENVIRONMENT = "os.environ/"
 
@@ -27,6 +27,13 @@ def _resolve(secret: SecretStr) -> SecretStr:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_resolve)]
+
+Location = Annotated[
+    str,
+    AfterValidator(lambda path: _resolve(SecretStr(path)).get_secret_value()),
+    PlainSerializer(without_password, when_used="json"),
+]
+"""A file, or the URL of a database, whose password is not shown."""
 
 
 class _Section(BaseModel):
@@ -192,15 +199,36 @@ class StreamSettings(_Section):
 
 
 class RecordSettings(_Section):
-    """Where decisions are recorded.
+    """Where decisions are recorded, and what is kept: see docs/records.md.
 
     Attributes:
-        path: a file of JSON lines; unset keeps only the latest in memory.
-        include_text: keep the judged text too.
+        path: a file of JSON lines, a SQLite file (.db, .sqlite) or a database's URL, or `os.environ/NAME`; unset keeps
+            only the latest in memory.
+        text: of the judged text: "none", "redacted" or "full".
+        hash_key: of the text's keyed hash, at least 16 bytes; unset records no hash.
+        positions: keep every judged position's probabilities, which replay needs.
+        durability: "sync" stores a stop before it is told; "batch" tells it at once.
+        when_full: what gives way when too many records wait: "drop", the record, or "block", the caller.
+        max_waiting: records that may wait.
+        flush_s: seconds that records wait for others.
+        max_bytes: size from which a new file of JSON lines is begun; unset never does.
+        max_files: rotated files that are kept; unset keeps all.
+        log: also log each decision, without text.
+        opentelemetry: also tell each decision to OpenTelemetry, as a span and an event.
     """
 
-    path: Path | None = None
-    include_text: bool = False
+    path: Location | None = None
+    text: TextForm = TextForm.NONE
+    hash_key: Secret | None = None
+    positions: bool = True
+    durability: Durability = Durability.SYNC
+    when_full: WhenFull = WhenFull.DROP
+    max_waiting: int = Field(default=10_000, ge=1)
+    flush_s: float = Field(default=0.0, ge=0)
+    max_bytes: int | None = Field(default=None, ge=1)
+    max_files: int | None = Field(default=None, ge=0)
+    log: bool = False
+    opentelemetry: bool = False
 
 
 class KeySettings(_Section):

@@ -86,7 +86,7 @@ def _refuse_bad_toml(path: Path | None) -> None:
         return
     try:
         tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of too many digits, and arrays nested too deeply
         raise ConfigurationError(f"{path} is no TOML: {error}") from None
 
 

@@ -159,5 +159,7 @@ def _said(error: ValidationError) -> str:
     first = error.errors()[0]
     if first["type"].startswith("union_tag"):
         return "type: one of open, resume, delta, finish, close"
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else first["msg"]
+    is_unknown = first["type"] == "extra_forbidden"  # its name is text of the client's
+    place = ".".join(str(part) for part in first["loc"][: -1 if is_unknown else None])
+    said = "unknown key" if is_unknown else first["msg"]
+    return f"{place}: {said}" if place else said

@@ -1,7 +1,7 @@
 """What the routes share: the guard, with a policy for each route and key, metrics, bounds and the latest decisions."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from starlette.requests import HTTPConnection
@@ -10,10 +10,11 @@ from guardrail.decision import Decision
 from guardrail.engines.runtime import Runtime
 from guardrail.guard import Guard
 from guardrail.policy_file import PolicySource, load_policy
-from guardrail.records import JsonlSink, MemorySink, Sink
+from guardrail.records import MemorySink, Sink
 from guardrail.service.bounds import Bounds
 from guardrail.service.callers import Caller, Keys
 from guardrail.service.metrics import Metrics
+from guardrail.service.recording import sinks_of
 from guardrail.service.sections import GuardSettings
 from guardrail.service.settings import Settings
 
@@ -58,7 +59,13 @@ class Service:
     @property
     def n_record_failures(self) -> int:
         """Records that a sink lost."""
-        return sum(guard.n_record_failures for guard in (self.guard, *self._guards.values()))
+        n_failed = sum(guard.n_failed_writes for guard in (self.guard, *self._guards.values()))
+        return n_failed + sum(getattr(sink, "n_lost", 0) for sink in self.guard.sinks)
+
+    @property
+    def n_records_waiting(self) -> int:
+        """Records that are not stored yet."""
+        return sum(getattr(sink, "n_waiting", 0) for sink in self.guard.sinks)
 
     def reload_policies(self) -> None:
         """Read all policies again; those in use until then stay with the requests that have them.
@@ -76,7 +83,7 @@ class _Latest(MemorySink):
 
     def write(self, decision: Decision, text: str) -> None:
         """Keep the decision."""
-        super().write(replace(decision, tokens=()), text)
+        super().write(replace(decision, tokens=(), readings=()), text)
 
 
 @contextmanager
@@ -85,9 +92,7 @@ def opened(settings: Settings, bounds: Bounds, metrics: Metrics, guard: Guard | 
     latest = _Latest(settings.server.n_decisions)
     with ExitStack() as stack:
         sinks: list[Sink] = [metrics, latest]
-        if settings.records.path:
-            file = JsonlSink(settings.records.path, include_text=settings.records.include_text)
-            sinks.append(stack.enter_context(file))
+        sinks += [stack.enter_context(closing(sink)) for sink in sinks_of(settings.records)]
         policy: PolicySource = guard.policy if guard else settings.guard.policy
         if guard is None:
             guard = stack.enter_context(load_guard(settings.guard))
@@ -104,6 +109,7 @@ def opened(settings: Settings, bounds: Bounds, metrics: Metrics, guard: Guard | 
         service.reload_policies()
         metrics.watch_guard(recording)
         metrics.watch("guardrail_record_failures", "Records that a sink lost.", lambda: service.n_record_failures)
+        metrics.watch("guardrail_records_waiting", "Records not stored yet.", lambda: service.n_records_waiting)
         yield service
 
 

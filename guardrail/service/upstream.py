@@ -12,6 +12,7 @@ import httpx
 from guardrail.errors import GuardError
 from guardrail.service.errors import ServiceError
 from guardrail.service.sections import UpstreamSettings
+from guardrail.wire.frames import read_json
 
 _ASKED_WITH = ("openai-beta", "openai-organization", "openai-project", "idempotency-key", "traceparent", "tracestate")
 """Headers of a client that the upstream gets."""
@@ -94,7 +95,9 @@ class Upstream:
         sent |= {"content-type": "application/json", "accept-encoding": "identity"}
         if authorization := self._authorization(headers):
             sent["authorization"] = authorization
-        request = self._client.build_request("POST", path, content=json.dumps(body).encode(), headers=sent)
+        request = self._client.build_request(
+            "POST", path, content=json.dumps(body).encode(), headers=_on_the_wire(sent)
+        )
         with _translated():
             response = await self._client.send(request, stream=True)
         if response.status_code != httpx.codes.OK:
@@ -108,11 +111,10 @@ class Upstream:
             headers: of the client.
         """
         authorization = self._authorization(headers)
+        sent = {"authorization": authorization} if authorization else {}
         try:
             with _translated():
-                response = await self._client.get(
-                    "models", headers={"authorization": authorization} if authorization else {}
-                )
+                response = await self._client.get("models", headers=_on_the_wire(sent))
             listed = response.json()["data"] if response.status_code == httpx.codes.OK else []
             names = [model["id"] for model in listed]
         except (ServiceError, ValueError, KeyError, TypeError):
@@ -134,7 +136,7 @@ class Upstream:
         finally:
             await response.aclose()
         try:
-            held = json.loads(body)
+            held = read_json(body)
         except (ValueError, RecursionError):
             raise unreadable("the upstream's answer is no JSON") from None
         if not isinstance(held, dict):
@@ -156,6 +158,11 @@ class Upstream:
         if status < httpx.codes.BAD_REQUEST:
             return unreadable(f"the upstream answered with status {status}")
         return UpstreamError(held, status, passed_on(response))
+
+
+def _on_the_wire(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    """Return headers byte by byte as the client sent them: the HTTP client would refuse what is not ASCII."""
+    return {name.encode(): value.encode("latin-1") for name, value in headers.items()}
 
 
 def refuse_error(held: Mapping[str, Any]) -> None:

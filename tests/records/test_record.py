@@ -13,10 +13,11 @@ from guardrail.decision import Decision
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import EngineTimeout
 from guardrail.guard import Guard
-from guardrail.records import MemorySink, Record, record_schema
+from guardrail.records import MemorySink, Positions, Privacy, Record, TextForm, record_schema
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, LabelSet
 from guardrail.testing import FailingEngine, MarkerEngine, not_a_number, raising
 
+EVERYTHING = Privacy(text=TextForm.FULL, hash_key=b"a key of 16 bytes", tokens=True)
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "record.schema.json"
 SAFE = {"Safe": 0.95, "Unsafe": 0.025, "Controversial": 0.025}
 UNSAFE = {"Safe": 0.025, "Unsafe": 0.95, "Controversial": 0.025}
@@ -63,10 +64,11 @@ def assert_holds(record: dict[str, Any], guard: Guard, **expected: Any) -> None:
     assert 0 <= record["latency_ms"] < 60_000
     rest = {k: v for k, v in record.items() if k not in ("id", "stream_id", "time", "latency_ms")}
     always = {
-        "schema_version": 1, "model": info.name, "model_sha256": info.sha256, "engine": info.engine,
+        "schema_version": 2, "model": info.name, "model_sha256": info.sha256, "engine": info.engine,
         "precision": info.precision, "policy": policy.name, "policy_sha256": policy.sha256, "conversation_id": None,
         "leaked_chars": 0, "unjudged_chars": 0, "n_windows": 1, "n_dropped_turns": 0, "unreadable": [],
-        "failure": None, "tokens": None, "text": None, "tool": None, "saved_tokens": None,
+        "failure": None, "tokens": None, "text": None, "text_form": "none", "text_hmac": None, "positions": None,
+        "tool": None, "saved_tokens": None,
         "n_deltas": int(rest["direction"] == "response"), "n_repairs": 0, "n_repair_tokens": 0,
         "tenant": None, "refusal": None, "is_scored": True if rest["risk_probabilities"] else None,
     }  # fmt: skip
@@ -190,24 +192,44 @@ def test_a_failure_in_the_middle_of_an_answer(recorded: Recorded) -> None:
 def test_tokens_and_text_only_when_asked_for(recorded: Recorded) -> None:
     """Spans and full vectors of every token, in the order of the labels."""
     decision = recorded.guard.check_response("hi", "some words ☠ and more")
-    plain, full = Record.of(decision), Record.of(decision, tokens=True, text="the text")
-    assert (plain.tokens, plain.text) == (None, None)
-    assert full.text == "the text"
+    asked = Privacy(text=TextForm.FULL, tokens=True, positions=False)
+    plain, full = Record.of(decision, "the text"), Record.of(decision, "the text", asked)
+    assert (plain.tokens, plain.text, plain.text_form) == (None, None, TextForm.NONE)
+    assert (full.text, full.text_form) == ("the text", TextForm.FULL)
     assert full.tokens is not None
     assert [(t.start, t.end, tuple(t.risk), tuple(t.category)) for t in full.tokens] == [
         (t.start, t.end, t.verdict.risk_vector, t.verdict.category_vector) for t in decision.tokens
     ]
-    assert full.model_copy(update={"tokens": None, "text": None}) == plain
+    assert full.model_copy(update={"tokens": None, "text": None, "text_form": TextForm.NONE}) == plain
+
+
+def test_positions_hold_every_token_of_an_answer_and_every_reading_of_a_prompt(recorded: Recorded) -> None:
+    """Those are what was judged, also where it stands in a window or a turn of its own; without readings, nothing."""
+    answered = recorded.guard.check_response("hi", "some words ☠ and more")
+    asked = recorded.guard.check_prompt("kill ☠")
+    for decision, verdicts in ((answered, [t.verdict for t in answered.tokens]), (asked, asked.readings)):
+        packed = Record.of(decision, "", Privacy()).positions
+        assert packed
+        positions = Positions.from_bytes(packed)
+        assert [positions.verdict(i).risk_vector for i in range(len(positions))] == [v.risk_vector for v in verdicts]
+        assert len(verdicts) >= 1
+    broken = Guard(FailingEngine(recorded.engine, at_step=0, breakage=raising(RuntimeError("x"))), recorded.tokenizer)
+    assert Record.of(broken.check_prompt("hello"), "", Privacy()).positions is None
 
 
 def test_a_record_survives_a_round_trip(recorded: Recorded) -> None:
     """And refuses what it does not know."""
-    record = Record.of(recorded.guard.check_response("hi", "some words ☠ and more"), tokens=True, text="a\u2028b")
+    decision = recorded.guard.check_response("hi", "some words ☠ and more")
+    record = Record.of(decision, "a\u2028b", EVERYTHING)
     assert Record.model_validate_json(record.to_json()) == record
+    assert Record.model_validate(record.model_dump()) == record
+    assert None not in (record.positions, record.tokens, record.text, record.text_hmac)
     with pytest.raises(ValueError, match="mood"):
         Record.model_validate({**record.model_dump(), "mood": "good"})
     with pytest.raises(ValueError, match="schema_version"):
-        Record.model_validate({**record.model_dump(), "schema_version": 2})
+        Record.model_validate({**record.model_dump(), "schema_version": 3})
+    with pytest.raises(ValueError, match="positions"):
+        Record.model_validate({**record.model_dump(mode="json"), "positions": "no base64!"})
 
 
 def test_the_published_schema_is_the_codes() -> None:
@@ -225,7 +247,7 @@ def test_records_are_valid_by_the_published_schema(recorded: Recorded) -> None:
     recorded.guard.check_prompt("kill ☠")
     recorded.guard.check_response("hi", "some words ☠ and more")
     for decision in recorded.sink.decisions:
-        record = json.loads(Record.of(decision, tokens=True, text="x").to_json())
+        record = json.loads(Record.of(decision, "x", EVERYTHING).to_json())
         validator.validate(record)
         assert not validator.is_valid({**record, "action": "maybe"})
         assert not validator.is_valid({**record, "mood": "good"})

@@ -1,13 +1,6 @@
-"""Sinks: where decisions are stored, and that none is lost, torn or doubled."""
+"""Sinks: each decision reaches each of them once, and none of them changes a decision."""
 
-import os
-import resource
-import stat
-import subprocess
-import sys
-import threading
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -17,157 +10,71 @@ from guardrail.decision import Decision
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import RecordError
 from guardrail.guard import Guard
-from guardrail.records import JsonlSink, MemorySink, Record, Sink
-from guardrail.testing import FailingEngine, MarkerEngine, default_tokenizer, raising
+from guardrail.records import JsonlSink, MemorySink, Privacy, Queueing, Record, Sink, StoredSink, TextForm
+from guardrail.testing import MarkerEngine, default_tokenizer
+from tests.records.made import HeldStore, ScriptedStore, decision, lines
 
 RISKY = {"☠": ("Unsafe", "Violent")}
 TOKENIZER = default_tokenizer()
 ENGINE = MarkerEngine(TOKENIZER, RISKY)
+FULL = Privacy(text=TextForm.FULL, tokens=True)
 
 
-def lines(path: Path) -> list[Record]:
-    return [Record.model_validate_json(line) for line in path.read_text("utf-8").splitlines()]
-
-
-@pytest.fixture
-def decisions(tokenizer: GuardTokenizer) -> list[Decision]:
-    """One decision of each kind: allowed, stopped prompt, stopped answer, failure."""
-    sink = MemorySink()
-    engine = MarkerEngine(tokenizer, RISKY)
-    with Guard(engine, tokenizer, sinks=[sink]) as guard:
-        guard.check_prompt("hello", conversation_id="c1")
-        guard.check_prompt("kill ☠")
-        guard.check_response("hi", "some words ☠ and more words")
-        Guard(
-            FailingEngine(engine, at_step=0, breakage=raising(RuntimeError("SECRET"))), tokenizer, sinks=[sink]
-        ).check_prompt("x")
-    return list(sink.decisions)
-
-
-def test_a_line_is_there_when_the_call_returns(decisions: list[Decision], tmp_path: Path) -> None:
-    """Appended and flushed, one line each, behind what the file held."""
-    path = tmp_path / "deep" / "records.jsonl"
-    for n, decision in enumerate(decisions, 1):
-        with JsonlSink(path) as sink:
-            sink.write(decision, "text")
-            assert len(lines(path)) == n
-    assert [r.id for r in lines(path)] == [d.id for d in decisions]
-
-
-def test_a_killed_process_loses_no_acknowledged_record(tmp_path: Path) -> None:
-    """Nothing waits in a buffer of the process: what a call returned stands in the file."""
+def test_a_stop_is_stored_when_its_call_returns(tokenizer: GuardTokenizer, tmp_path: Path) -> None:
+    """Prompts, answers and streams: under `sync`, the default, its line stands in the file by then."""
     path = tmp_path / "r.jsonl"
-    code = f"""
-import os
-from guardrail import Guard
-from guardrail.records import JsonlSink
-from guardrail.testing import MarkerEngine, default_tokenizer
-tokenizer = default_tokenizer()
-engine = MarkerEngine(tokenizer, {{"☠": ("Unsafe", "Violent")}})
-guard = Guard(engine, tokenizer, sinks=[JsonlSink({str(path)!r}, durability="batch")])
-for i in range(3):
-    guard.check_prompt("kill ☠", conversation_id=str(i))
-os.kill(os.getpid(), 9)
-"""
-    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == -9
-    assert [r.conversation_id for r in lines(path)] == ["0", "1", "2"]
+    guard = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=[JsonlSink(path)])
+    made = [guard.check_prompt("kill ☠")]
+    assert [r.id for r in lines(path)] == [d.id for d in made]
+    made.append(guard.check_response("hi", "some words ☠ and more words"))
+    assert [r.id for r in lines(path)] == [d.id for d in made]
+    stream = guard.open_stream("hi")
+    stream.feed("some words ☠ and more words")
+    assert [r.id for r in lines(path)] == [*(d.id for d in made), stream.decision.id]
 
 
-@pytest.mark.parametrize(("durability", "n_synced"), [("sync", 3), ("batch", 0)])
-def test_stops_are_forced_to_the_disk_before_the_call_returns(
-    durability: str, n_synced: int, decisions: list[Decision], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_stop_is_stored_when_its_call_returns_on_an_event_loop(
+    tokenizer: GuardTokenizer, tmp_path: Path
 ) -> None:
-    """Three of the four decisions are stops; what is let go waits for the operating system."""
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fsync", synced.append)
-    with JsonlSink(tmp_path / "r.jsonl", durability=durability) as sink:
-        for decision in decisions:
-            sink.write(decision, "")
-    assert len(synced) == n_synced
-
-
-def test_a_record_file_is_its_owners_alone(decisions: list[Decision], tmp_path: Path) -> None:
-    """Kept text may be private."""
-    JsonlSink(tmp_path / "r.jsonl").close()
-    assert stat.S_IMODE((tmp_path / "r.jsonl").stat().st_mode) == 0o600
-
-
-def test_an_unfinished_line_costs_no_other_record(decisions: list[Decision], tmp_path: Path) -> None:
-    """A writer that was killed left half a line: the next record begins a line of its own."""
+    """As in sync."""
     path = tmp_path / "r.jsonl"
-    path.write_text('{"schema_version":1,"id":"ha')
-    for decision in decisions[:2]:
-        with JsonlSink(path) as sink:
-            sink.write(decision, "")
-    fragment, *rest = path.read_text("utf-8").splitlines()
-    assert fragment == '{"schema_version":1,"id":"ha'
-    assert [Record.model_validate_json(line).id for line in rest] == [d.id for d in decisions[:2]]
+    guard = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=[JsonlSink(path)])
+    made = [await guard.acheck_prompt("kill ☠"), await guard.acheck_response("hi", "some words ☠ and more words")]
+    assert [r.id for r in lines(path)] == [d.id for d in made]
 
 
-def test_a_full_disk_costs_only_the_records_it_had_no_room_for(decisions: list[Decision], tmp_path: Path) -> None:
-    """Cut in the middle by a limit on the file's size: an error then, whole lines again once there is room."""
-    path = tmp_path / "r.jsonl"
-    with JsonlSink(path) as sink:
-        sink.write(decisions[0], "")
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
-        try:
-            for _ in range(2):
-                with pytest.raises(RecordError, match="cannot write the record: File too large"):
-                    sink.write(decisions[1], "")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        sink.write(decisions[2], "")
-        sink.write(decisions[3], "")
-    first, fragment, *rest = path.read_text("utf-8").splitlines()
-    assert len(fragment) == 100
-    assert [Record.model_validate_json(line).id for line in (first, *rest)] == [
-        decisions[i].id for i in (0, 2, 3)
-    ]  # fmt: skip
+def test_a_store_that_hangs_changes_no_decision(tokenizer: GuardTokenizer) -> None:
+    """A stop's call returns when it has waited long enough; the record follows when the store goes on."""
+    store = HeldStore()
+    sink = StoredSink(store, queueing=Queueing(timeout_s=0.02))
+    guard = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=[sink])
+    assert [guard.check_prompt(text, conversation_id="1").stopped for text in ("kill ☠", "hello")] == [True, False]
+    assert (sink.n_waiting, sink.n_stored) == (2, 0)
+    store.released.set()
+    assert sink.flush()
+    assert (sink.n_waiting, sink.n_stored, sink.n_lost) == (0, 2, 0)
+    sink.close()
 
 
-def test_a_fragment_of_another_writer_costs_no_record_either(decisions: list[Decision], tmp_path: Path) -> None:
-    """Another process died inside its line while this sink was open: the next record begins a line of its own."""
-    path = tmp_path / "r.jsonl"
-    with JsonlSink(path) as sink:
-        sink.write(decisions[0], "")
-        with path.open("a") as other:
-            other.write('{"schema_version":1,"id":"ha')
-        sink.write(decisions[1], "")
-        sink.write(decisions[2], "")
-    first, fragment, *rest = path.read_text("utf-8").splitlines()
-    assert fragment == '{"schema_version":1,"id":"ha'
-    assert [Record.model_validate_json(line).id for line in (first, *rest)] == [d.id for d in decisions[:3]]
-
-
-def test_a_pipe_takes_records_though_it_has_no_disk(decisions: list[Decision]) -> None:
-    """As with `--records /dev/stderr`: a stop is written, and is no failure of the sink."""
-    reading, writing = os.pipe()
-    with JsonlSink(f"/dev/fd/{writing}") as sink:
-        for decision in decisions:
-            sink.write(decision, "")
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        assert [Record.model_validate_json(line).id for line in pipe] == [d.id for d in decisions]
-
-
-def test_a_file_that_may_only_be_written_takes_records(decisions: list[Decision], tmp_path: Path) -> None:
-    """A log that its writers may not read; how it ends is then not looked at."""
-    path = tmp_path / "r.jsonl"
-    path.touch(0o200)
-    with JsonlSink(path) as sink:
-        sink.write(decisions[0], "")
-    path.chmod(0o600)
-    assert [r.id for r in lines(path)] == [decisions[0].id]
+def test_what_is_lost_is_counted_by_the_sink_and_by_the_guard(tokenizer: GuardTokenizer) -> None:
+    """A store that takes no record at all."""
+    sink = StoredSink(ScriptedStore([RecordError("no")] * 3))
+    guard = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=[sink])
+    assert guard.check_prompt("kill ☠").stopped
+    assert sink.flush()
+    assert (sink.n_lost, guard.n_record_failures) == (1, 1)
+    sink.close()
 
 
 def test_no_text_unless_asked_for(tokenizer: GuardTokenizer, tmp_path: Path) -> None:
-    """Neither the prompt nor the answer; with `include_text` both, lone surrogates replaced."""
+    """Neither the prompt nor the answer; with `text="full"` both, lone surrogates replaced."""
     plain, full = tmp_path / "plain.jsonl", tmp_path / "full.jsonl"
-    sinks = [JsonlSink(plain), JsonlSink(full, include_text=True, include_tokens=True)]
-    with Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=sinks) as guard:
-        guard.check_prompt("my secret \ud800")
-        guard.check_response("hi", "the secret answer")
+    sinks = [JsonlSink(plain), JsonlSink(full, privacy=FULL)]
+    guard = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=sinks)
+    guard.check_prompt("my secret \ud800")
+    guard.check_response("hi", "the secret answer")
+    for sink in sinks:
+        sink.close()
     assert "secret" not in plain.read_text()
     kept = lines(full)
     assert [r.text for r in kept] == ["my secret \ufffd", "the secret answer"]
@@ -176,15 +83,14 @@ def test_no_text_unless_asked_for(tokenizer: GuardTokenizer, tmp_path: Path) -> 
 
 
 @given(st.text(st.characters(codec=None), max_size=40), st.text(st.characters(codec=None), max_size=10))
-def test_any_text_is_one_line(text: str, conversation_id: str) -> None:
+def test_any_text_is_one_line(tmp_path_factory: pytest.TempPathFactory, text: str, conversation_id: str) -> None:
     """Newlines of every kind, NUL and lone surrogates, in the text and in the ids of the caller: nothing is lost."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "r.jsonl"
-        with JsonlSink(path, include_text=True) as sink:
-            guard = Guard(ENGINE, TOKENIZER, sinks=[sink])
-            guard.check_prompt(text, conversation_id=conversation_id)
-            assert guard.n_record_failures == 0
-        (line,) = path.read_bytes().split(b"\n")[:-1]
+    path = tmp_path_factory.mktemp("line") / "r.jsonl"
+    with JsonlSink(path, privacy=FULL) as sink:
+        guard = Guard(ENGINE, TOKENIZER, sinks=[sink])
+        guard.check_prompt(text, conversation_id=conversation_id)
+    assert guard.n_record_failures == 0
+    (line,) = path.read_bytes().split(b"\n")[:-1]
     record = Record.model_validate_json(line)
     assert record.text == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert record.conversation_id == conversation_id.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -192,59 +98,26 @@ def test_any_text_is_one_line(text: str, conversation_id: str) -> None:
 
 def test_kinds_of_parts_may_hold_anything(tokenizer: GuardTokenizer, tmp_path: Path) -> None:
     """They come from the caller's messages."""
-    sink = JsonlSink(tmp_path / "r.jsonl")
-    guard = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=[sink])
-    guard.check_prompt([{"role": "user", "content": ["hi", {"type": "image\udcff\n"}]}])
+    with JsonlSink(tmp_path / "r.jsonl") as sink:
+        guard = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=[sink])
+        guard.check_prompt([{"role": "user", "content": ["hi", {"type": "image\udcff\n"}]}])
     assert guard.n_record_failures == 0
     assert lines(tmp_path / "r.jsonl")[0].unreadable == ["image\ufffd\n"]
 
 
-def test_many_threads_write_whole_lines(decisions: list[Decision], tmp_path: Path) -> None:
-    """No line is torn or lost."""
-    path = tmp_path / "r.jsonl"
-    with JsonlSink(path, durability="batch") as sink:
-
-        def write_many() -> None:
-            for _ in range(50):
-                sink.write(decisions[0], "")
-
-        threads = [threading.Thread(target=write_many) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(lines(path)) == 400
-
-
-def test_two_processes_share_one_file(tmp_path: Path) -> None:
-    """Each record is one appending write."""
-    path = tmp_path / "r.jsonl"
-    code = f"""
-from guardrail import Guard
-from guardrail.records import JsonlSink
-from guardrail.testing import MarkerEngine, default_tokenizer
-tokenizer = default_tokenizer()
-engine = MarkerEngine(tokenizer, {{"☠": ("Unsafe", "Violent")}})
-with Guard(engine, tokenizer, sinks=[JsonlSink({str(path)!r})]) as guard:
-    for _ in range(100):
-        guard.check_prompt("hello")
-"""
-    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
-    assert [process.wait(120) for process in processes] == [0, 0]
-    assert len(lines(path)) == 200
-
-
-def test_a_sink_that_cannot_write_says_so(decisions: list[Decision], tmp_path: Path) -> None:
-    """A folder in the way, an unknown durability, a closed file."""
+def test_a_sink_that_cannot_write_says_so(tmp_path: Path) -> None:
+    """A folder in the way, unknown or impossible values, a closed file."""
     with pytest.raises(RecordError, match="cannot open"):
         JsonlSink(tmp_path)
     with pytest.raises(RecordError, match="valid: sync, batch"):
         JsonlSink(tmp_path / "r.jsonl", durability="never")
+    with pytest.raises(RecordError, match="at least 1"):
+        JsonlSink(tmp_path / "r.jsonl", max_files=0)
     sink = JsonlSink(tmp_path / "r.jsonl")
     sink.close()
     sink.close()
     with pytest.raises(RecordError, match="closed"):
-        sink.write(decisions[0], "")
+        sink.write(decision(), "")
 
 
 def test_a_closed_sink_changes_no_decision_but_is_counted(tokenizer: GuardTokenizer, tmp_path: Path) -> None:
@@ -318,12 +191,13 @@ def test_guards_that_share_an_engine_record_their_own_policy(tokenizer: GuardTok
     assert len({d.identity.policy_sha256 for d in (*first.decisions, *second.decisions)}) == 3
 
 
-def test_memory_keeps_the_latest(decisions: list[Decision]) -> None:
+def test_memory_keeps_the_latest() -> None:
     """Bounded, oldest first."""
     sink = MemorySink(max_decisions=2)
-    for decision in decisions:
-        sink.write(decision, "")
-    assert list(sink.decisions) == decisions[-2:]
+    made = [decision() for _ in range(4)]
+    for one in made:
+        sink.write(one, "")
+    assert list(sink.decisions) == made[-2:]
 
 
 def test_sinks_keep_the_protocol(tmp_path: Path) -> None:
