@@ -196,11 +196,12 @@ class CascadeAnswer:
         """Let the cheap model work early."""
         return self._cheap.warm()
 
-    def peek(self) -> Steps[list[TokenVerdict]]:
+    def peek(self, rest: str = "", *, thinking: bool = False) -> Steps[list[TokenVerdict]]:
         """Return the verdicts that would still come if the answer ended here; the strong model reads it anew."""
         found, cleared, second = [], self._cleared, self._second.again()
+        second.push(rest, thinking=thinking)
         try:
-            for token in (yield from self._cheap.peek()):
+            for token in (yield from self._cheap.peek(rest, thinking=thinking)):
                 settled = self._settled(token)
                 found.append((yield from self._asked(second, token)) if settled is None else settled)
         except BaseException:

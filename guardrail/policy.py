@@ -14,6 +14,7 @@ from typing import Self
 from guardrail.actions import Action, check_count, check_threshold, coerce
 from guardrail.cascade_rules import CascadeRules
 from guardrail.errors import PolicyError
+from guardrail.normalise_rules import NormaliseRules
 from guardrail.stop_texts import STOP_TEXTS
 from guardrail.taxonomy import RiskLevel
 from guardrail.tool_rules import ToolRules
@@ -173,6 +174,7 @@ class Policy:
         judge_system: whether system prompts are judged as prompts too.
         tools: rules for tool calls and tool results.
         cascade: when a guard of two models asks the second one.
+        normalise: which texts are also read with their disguises undone.
         max_repairs: most further attempts at one answer under `on_stop = "repair"`.
         language: language of the messages.
         messages: stop messages: category name or "default" -> language -> text; "tool_call", "tool_result" and "repair"
@@ -193,6 +195,7 @@ class Policy:
     judge_system: bool = False
     tools: ToolRules = field(default_factory=ToolRules)
     cascade: CascadeRules = field(default_factory=CascadeRules)
+    normalise: NormaliseRules = field(default_factory=NormaliseRules)
     max_repairs: int = 2
     language: str = "en"
     messages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

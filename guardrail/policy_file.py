@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 from guardrail.actions import Action
 from guardrail.cascade_rules import CascadeRules
 from guardrail.errors import PolicyError
+from guardrail.normalise_rules import NormaliseRules
 from guardrail.policy import CategoryRule, DebounceRule, OnStop, Policy, ReleaseMode, Rules, TooLong
 from guardrail.stop_texts import STOP_TEXTS
 from guardrail.taxonomy import Category, category_name
@@ -67,6 +68,11 @@ class _CascadeFile(_Strict):
     grace_tokens: StrictInt = Field(default=_CASCADE.grace_tokens, ge=0)
 
 
+class _NormaliseFile(_Strict):
+    prompts: StrictBool = False
+    answers: StrictBool = False
+
+
 class _PolicyFile(_Strict):
     name: str = Field(min_length=1)
     enforce: StrictBool = True
@@ -86,6 +92,7 @@ class _PolicyFile(_Strict):
     response: _RulesFile
     tools: _ToolsFile = _ToolsFile()
     cascade: _CascadeFile = _CascadeFile()
+    normalise: _NormaliseFile = _NormaliseFile()
 
 
 def load_policy(source: PolicySource) -> Policy:
@@ -115,13 +122,16 @@ def parse_policy(text: str) -> Policy:
         PolicyError: as `load_policy`.
     """
     try:
-        parsed = _PolicyFile.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of too many digits, and arrays nested too deeply
         raise PolicyError(f"not valid TOML: {error}") from error
+    try:
+        parsed = _PolicyFile.model_validate(values)
     except ValidationError as error:
         raise PolicyError("; ".join(_explain(e) for e in error.errors())) from error
     known = {category.value for category in Category} | set(parsed.custom_categories)
-    values = parsed.model_dump(exclude={"custom_categories", "prompt", "response", "messages", "tools", "cascade"})
+    made = {"custom_categories", "prompt", "response", "messages", "tools", "cascade", "normalise"}
+    values = parsed.model_dump(exclude=made)
     return Policy(
         **values,
         messages=dict(_by_category(parsed.messages, known | STOP_TEXTS.keys())),
@@ -129,6 +139,7 @@ def parse_policy(text: str) -> Policy:
         response=_rules(parsed.response, known),
         tools=_tools(parsed.tools),
         cascade=CascadeRules(**parsed.cascade.model_dump()),
+        normalise=NormaliseRules(**parsed.normalise.model_dump()),
     )
 
 
@@ -182,4 +193,6 @@ def _valid_keys(path: tuple[str | int, ...]) -> list[str]:
         model = _ToolsFile if len(path) == 1 else _ToolRuleFile
     elif path == ("cascade",):
         model = _CascadeFile
+    elif path == ("normalise",):
+        model = _NormaliseFile
     return sorted(model.model_fields)

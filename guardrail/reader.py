@@ -84,10 +84,14 @@ class AnswerReader(Protocol):
         """Do work early that is likely to be needed; nothing is decided on it."""
         ...
 
-    def peek(self) -> Steps[list[TokenVerdict]]:
+    def peek(self, rest: str = "", *, thinking: bool = False) -> Steps[list[TokenVerdict]]:
         """Return the verdicts that would still come if the answer ended here; nothing becomes final.
 
         Nothing may be pending.
+
+        Args:
+            rest: more text of the part under way, behind which it would end.
+            thinking: as in `push`.
         """
         ...
 

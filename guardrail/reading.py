@@ -161,25 +161,26 @@ class TokenAnswer:
         if len(ids) - common_prefix(ids, self._warm.ids) >= WARM_FROM:
             yield from self._read_warm(ids)
 
-    def peek(self) -> Steps[list[TokenVerdict]]:
-        """Return the verdicts that the held-back tail would have if the answer ended here; nothing becomes final.
+    def peek(self, rest: str = "", *, thinking: bool = False) -> Steps[list[TokenVerdict]]:
+        """Return the verdicts that the held-back tail, and `rest` behind it, would have if the answer ended there;
+        nothing becomes final.
 
         What is read stays in the KV cache, for the case that it does become final. No tokens may be pending.
 
         Raises:
             ContextOverflow: as `read`.
         """
-        if self._encoder is None:
-            return []
-        tokens = copy(self._encoder).finish(END_THINKING[0].text if self._is_thinking else self._closing)
-        if len(tokens) > self._room:
+        ahead = copy(self)
+        ahead._encoder, ahead._queue = copy(self._encoder), deque()
+        ahead.push(rest, thinking=thinking)
+        ahead.end()
+        if len(ahead._queue) > self._room:
             yield from self._slide()
-        verdicts = yield from self._read_warm([token.id for token in tokens])
-        judged = [(token, verdict) for token, verdict in zip(tokens, verdicts, strict=True) if token.is_content]
-        start = self._part_start
+        verdicts = yield from self._read_warm([token.id for token, _ in ahead._queue])
+        judged = [(*read, verdict) for read, verdict in zip(ahead._queue, verdicts, strict=True) if read[0].is_content]
         return [
             TokenVerdict(verdict, self._n_judged + i, start + token.start, start + token.end, token.complete)
-            for i, (token, verdict) in enumerate(judged)
+            for i, (token, start, verdict) in enumerate(judged)
         ]
 
     def last(self) -> Steps[TokenVerdict | None]:
