@@ -46,7 +46,8 @@ def allow_all(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     "arguments",
     [[], ["check"], ["stream"], ["demo"], ["export"], ["verify"], ["evaluate"], ["bench"], ["mcp"], ["leaktest"],
-     ["scan"], ["train"], ["train", "sft"], ["train", "pretrain"], ["train", "tokenizer"]],
+     ["scan"], ["report"], ["replay"], ["calibrate"], ["train"], ["train", "sft"], ["train", "pretrain"],
+     ["train", "tokenizer"], ["records"], ["records", "count"], ["records", "export"], ["records", "prune"]],
     ids=" ".join,
 )  # fmt: skip
 def test_every_command_explains_itself(arguments: list[str]) -> None:

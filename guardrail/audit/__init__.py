@@ -1,0 +1,1 @@
+"""What records tell: reports over them, and what other policies would have made of them."""
