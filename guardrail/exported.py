@@ -125,14 +125,24 @@ def is_export(folder: Path) -> bool:
     return isinstance(manifest, dict) and manifest.get("format") == FORMAT
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, *, sha256: str | None = None) -> Manifest:
     """Read the manifest and check every file against it, the largest too: 657 MB take half a second.
 
+    That every file is as it was exported holds for the moment of the check: whoever can write into the folder can still
+    change one before it is opened.
+
+    Args:
+        folder: to look into.
+        sha256: hash that the manifest itself must have, hexadecimal; None takes any.
+
     Raises:
-        CheckpointError: the manifest is missing or broken, or a file is missing or was changed.
+        CheckpointError: the manifest is missing, broken or another one, or a file is missing or was changed.
     """
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+        text = (folder / MANIFEST_FILE).read_bytes()
+        if sha256 is not None and hashlib.sha256(text).hexdigest() != sha256:
+            raise CheckpointError(f"{MANIFEST_FILE} is not the one that was shipped", hint="install the package again")
+        manifest = Manifest.model_validate_json(text)
     except OSError as error:
         raise CheckpointError(f"cannot read {MANIFEST_FILE}: {error.strerror}") from error
     except ValidationError as error:

@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from shutil import rmtree
 
+from guardrail.assets import DEFAULT_MANIFEST_SHA256
 from guardrail.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint, read_json
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
@@ -51,13 +52,13 @@ class LoadedModel:
 
 
 def load_default(*, runtime: Runtime | None = None) -> LoadedModel:
-    """Load the embedded model.
+    """Load the embedded model, after every file was checked against hashes that start from one in the code.
 
     Raises:
-        CheckpointError: the package's files are damaged.
+        CheckpointError: the package's files are damaged or were exchanged.
     """
     folder = Path(str(files("guardrail.assets").joinpath("default")))
-    return _load_exported(folder, read_manifest(folder), runtime)
+    return _load_exported(folder, read_manifest(folder, sha256=DEFAULT_MANIFEST_SHA256), runtime)
 
 
 def load_model(

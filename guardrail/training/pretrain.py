@@ -115,7 +115,7 @@ def _packed(settings: PretrainSettings, tokenizer: GuardTokenizer, folder: RunFo
         unfinished = folder.path / "unfinished.npy"
         np.save(unfinished, packed)
         unfinished.replace(path)  # in one move: a kill while writing must not leave half a corpus to the resumed run
-    ids: NDArray[np.uint16] = np.load(path, mmap_mode="r")
+    ids: NDArray[np.uint16] = np.load(path, mmap_mode="r", allow_pickle=False)
     folder.log({"event": "packed", "tokens": len(ids)})
     return ids
 

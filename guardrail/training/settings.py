@@ -28,7 +28,7 @@ def load_settings(path: Path, kind: type[T]) -> T:
     """
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"cannot read settings {path.name}: {error}") from error
     _refuse_unknown(path.name, values, kind)
     try:
