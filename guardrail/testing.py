@@ -6,6 +6,7 @@ guard = Guard(engine, tokenizer)
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -290,6 +291,16 @@ def raising(error: BaseException) -> Breakage:
 
     def breakage(_logits: list[Logits], /) -> list[Logits]:
         raise error
+
+    return breakage
+
+
+def hanging(until: threading.Event) -> Breakage:
+    """Return a breakage that does not come back before `until` is set."""
+
+    def breakage(logits: list[Logits], /) -> list[Logits]:
+        until.wait()
+        return logits
 
     return breakage
 

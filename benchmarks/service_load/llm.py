@@ -2,8 +2,8 @@
 
     python benchmarks/service_load/llm.py PORT TOKENS_PER_SECOND
 
-A prompt `run ID KIND` asks for the answer of a kind: `clean`, or `risky`, whose middle a guard must stop. Times are
-those of the machine's monotonic clock, which all processes share.
+A request that says `run ID KIND` anywhere asks for the answer of a kind: `clean`, or `risky`, whose middle a guard must
+stop. Times are those of the machine's monotonic clock, which all processes share.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class LLM:
     async def complete(self, request: Request) -> StreamingResponse:
         """Stream an answer."""
         asked = await request.json()
-        name, kind = re.findall(r"run (\w+) (clean|risky)", json.dumps(asked["messages"]))[-1]
+        name, kind = re.findall(r"run (\w+) (clean|risky)", json.dumps(asked))[-1]
         self.sent[name] = Sent()
         return StreamingResponse(self._stream(self.sent[name], kind), media_type="text/event-stream")
 

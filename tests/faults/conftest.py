@@ -1,0 +1,5 @@
+"""A database for the faults."""
+
+from tests.records.conftest import postgres
+
+__all__ = ["postgres"]
