@@ -45,7 +45,7 @@ test: $(TEST)/.ready  ## all tests; what CI runs
 test-fast: $(TEST)/.ready  ## the tests that take under a minute together
 	$(PYTEST) -n $(JOBS) --dist worksteal -m "not slow and not campaign" $(PYTEST_ARGS)
 
-campaign: $(TEST)/.ready  ## the half-hour soak; SOAK_MINUTES=1 shortens it
+campaign: $(TEST)/.ready  ## a soak of half an hour and 200 streams for ten minutes; SOAK_MINUTES=1 LOAD_MINUTES=1 shorten them
 	$(PYTEST) -s -m campaign tests/campaign $(PYTEST_ARGS)
 
 FUZZ_MINUTES ?= 1

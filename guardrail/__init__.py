@@ -32,6 +32,7 @@ from guardrail.errors import (
     UnparsableVerdict,
 )
 from guardrail.guard import Guard
+from guardrail.normalise_rules import NormaliseRules
 from guardrail.policy import OnStop, Policy, Reading, ReleaseMode, Rules
 from guardrail.policy_file import load_policy
 from guardrail.repair import Attempt, next_attempt
@@ -66,6 +67,7 @@ __all__ = [
     "InvalidLogits",
     "Message",
     "MissingExtra",
+    "NormaliseRules",
     "OnResult",
     "OnStop",
     "Policy",

@@ -234,8 +234,8 @@ class Answering:
         except StreamError:
             raise
         except BaseException as error:
-            self._gate.take_back(n_received)
             self._gate.fail(Reason.FAILURE, Failure(type(error).__name__, INTERRUPTED), Action.STOP)
+            self._gate.take_back(n_received)  # in shadow mode, what the failure let out reached nobody either
             if not self._gate.is_stopped:  # shadow mode, or open after a failure
                 self._gate.abandon()
             if self._decision is None:

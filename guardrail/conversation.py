@@ -6,6 +6,7 @@ Scaffold and content that touch are encoded together, which gives the ids of the
 Source: the Qwen3 chat template; `enable_thinking` false gives the empty think block.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -64,9 +65,18 @@ class Message:
             found = "unknown role" if isinstance(role, str) else f"a role must be text, not {type(role).__name__}"
             raise ConversationError(found, hint=f"use one of {', '.join(Role)}")
         object.__setattr__(self, "role", Role(role))
+        object.__setattr__(self, "unreadable", tuple(map(_kind, self.unreadable)))
         for name, text in (("content", self.content), ("reasoning", self.reasoning or "")):
             if not isinstance(text, str):
                 raise ConversationError(f"{name} must be text, not {type(text).__name__}")
+
+
+def _kind(name: Any) -> str:
+    """Return the kind of a part as records may keep it: callers write it, and a text of theirs is no kind."""
+    return name if isinstance(name, str) and _KIND.fullmatch(name) else "unknown"
+
+
+_KIND = re.compile(r"[\w./:+-]{1,40}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

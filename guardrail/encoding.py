@@ -37,7 +37,8 @@ class Token:
 
     Attributes:
         id: vocabulary index.
-        start: first character in the raw text (half-open); tokens that share one character share its span.
+        start: first character in the raw text (half-open). Tokens that share one character share its span; a token that
+            also holds characters before it reaches back over them.
         end: one past the last character.
         complete: False while later tokens carry more bytes of the span's last character.
         is_content: False for scaffold that was encoded with the text: fed to the engine, never judged.
@@ -63,7 +64,7 @@ class GuardTokenizer:
             spec: dict[str, Any] = json.loads(tokenizer_json)
             _check_rules(spec)
             self._full = Tokenizer.from_str(tokenizer_json)
-            self._plain = Tokenizer.from_str(json.dumps({**spec, "added_tokens": []}))
+            self._plain = Tokenizer.from_str(json.dumps({**spec, **_ENCODE_WHOLE_TEXTS}))
         except CheckpointError:
             raise
         except Exception as error:  # the tokenizers library raises bare Exception for every defect of the file
@@ -127,15 +128,35 @@ class GuardTokenizer:
         return list(self.encode_plain(text).ids) if text else []
 
 
+_ENCODE_WHOLE_TEXTS: dict[str, Any] = {
+    "added_tokens": [], "truncation": None, "padding": None, "post_processor": None
+}  # fmt: skip
+"""What a file may ask for besides its rules, and never gets: the guard would miss the rest of a text that is cut."""
+
+
 def _check_rules(spec: dict[str, Any]) -> None:
-    normalizer = (spec.get("normalizer") or {}).get("type")
-    steps = (spec.get("pre_tokenizer") or {}).get("pretokenizers") or [{}]
-    pattern = (steps[0].get("pattern") or {}).get("Regex")
-    if (spec.get("model") or {}).get("type") != "BPE" or normalizer != "NFC" or pattern != QWEN_PATTERN:
+    try:
+        is_known = _has_qwen_rules(spec)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        is_known = False
+    if not is_known:
         raise CheckpointError(
             "tokenizer.json is not a Qwen3 tokenizer (byte-level BPE, NFC, Qwen pre-tokeniser)",
             hint="the streaming encoder is exact for that rule only",
         )
+
+
+def _has_qwen_rules(spec: dict[str, Any]) -> bool:
+    """Whether a text's ids are those of its pre-tokens, one after the other, cut as Qwen's models were trained."""
+    split, by_bytes = spec["pre_tokenizer"]["pretokenizers"]
+    is_cut_so = (
+        split == {"type": "Split", "pattern": {"Regex": QWEN_PATTERN}, "behavior": "Isolated", "invert": False}
+        and by_bytes["type"] == "ByteLevel"
+        and not (by_bytes["add_prefix_space"] or by_bytes["use_regex"])
+    )
+    model = spec["model"]
+    is_fixed = not any(model.get(name) for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
+    return is_cut_so and spec["normalizer"]["type"] == "NFC" and model["type"] == "BPE" and is_fixed
 
 
 class IncrementalEncoder:

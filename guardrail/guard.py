@@ -43,7 +43,6 @@ class Guard(Loading, Judging, ToolChecks, Batches):
         reader: reads texts with it.
         policy: decides what is done about verdicts.
         sinks: where decisions are recorded.
-        n_failed_writes: decisions that a sink raised at; they stood.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class Guard(Loading, Judging, ToolChecks, Batches):
         """
         self.engine = engine
         self.policy = load_policy(policy)
-        self.n_failed_writes = 0
+        self._failed_writes = [0]
         self.reader: Reader = TokenReader(tokenizer) if isinstance(tokenizer, GuardTokenizer) else tokenizer
         self.sinks = tuple(sinks)
         self._identity = identify(engine, self.policy)
@@ -110,12 +109,14 @@ class Guard(Loading, Judging, ToolChecks, Batches):
     @property
     def n_record_failures(self) -> int:
         """Records that are lost, by sinks that raised and by sinks that count; the decisions stood."""
-        return self.n_failed_writes + sum(getattr(sink, "n_lost", 0) for sink in self.sinks)
+        return self._failed_writes[0] + sum(getattr(sink, "n_lost", 0) for sink in self.sinks)
 
     def with_policy(self, policy: PolicySource, *, sinks: Sequence[Sink] | None = None) -> "Guard":
-        """Return a guard with another policy on the same engine; sinks stay unless given."""
+        """Return a guard with another policy on the same engine; sinks stay unless given, and what they lost."""
         guard = Guard(self.engine, self.reader, policy=policy, sinks=self.sinks if sinks is None else sinks)
         guard._kept = self._kept
+        if sinks is None:
+            guard._failed_writes = self._failed_writes
         return guard
 
     def check_prompt(
@@ -256,7 +257,7 @@ class Guard(Loading, Judging, ToolChecks, Batches):
             try:
                 receipt = sink.write(decision, text)
             except Exception as error:  # noqa: BLE001  # the record sink's edge: a broken sink never changes a decision
-                self.n_failed_writes += 1
+                self._failed_writes[0] += 1
                 _log.error("sink %s failed: %s", type(sink).__name__, type(error).__name__)
             else:
                 receipts += [receipt] if isinstance(receipt, Receipt) else []

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
+from typing import Any
 
 from guardrail.tape import Tape, common_prefix
 
@@ -13,10 +14,18 @@ class Owner:
     Attributes:
         tenant: what was read for one is never used for another; None is a tenant of its own.
         conversation_id: the caller's; None when none was given.
+
+    Names of another type, such as a number or a UUID, are told as text.
     """
 
     tenant: str | None = None
     conversation_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("tenant", "conversation_id"):
+            name: Any = getattr(self, field)
+            if name is not None and type(name) is not str:
+                object.__setattr__(self, field, str(name))
 
 
 @dataclass(eq=False, slots=True)

@@ -98,14 +98,15 @@ def gate_for(policy: Policy, direction: Direction, tool: str | None = None, unre
     parts that cannot be read, is done already.
     """
     gate = Gate(gate_policy(policy, direction), rules_for(policy, direction))
+    if unreadable and policy.unreadable is Action.STOP:  # before trust, which would leave nothing to stop
+        gate.fail(Reason.UNREADABLE, None, Action.STOP)
+        return gate
     trust = trust_for(policy, direction, tool)
     if trust is Trust.TRUSTED:
         gate.open(Reason.RULE)
     elif trust is Trust.ASK:
         gate.mark(Reason.RULE, Action.ASK)
-    if unreadable and policy.unreadable is Action.STOP:
-        gate.fail(Reason.UNREADABLE, None, Action.STOP)
-    elif unreadable and policy.unreadable is not Action.ALLOW:
+    if unreadable and policy.unreadable is not Action.ALLOW:
         gate.mark(Reason.UNREADABLE, policy.unreadable)
     return gate
 

@@ -13,7 +13,7 @@ from guardrail.decision import Direction
 from guardrail.engines.base import Feed, Logits
 from guardrail.errors import EngineError
 from guardrail.policy import ReleaseMode
-from guardrail.records import MemorySink, Record
+from guardrail.records import MemorySink, Privacy, Record
 from guardrail.testing import EngineAround, MarkerEngine, default_tokenizer
 
 TOKENIZER = default_tokenizer()
@@ -39,7 +39,7 @@ class CountingEngine(EngineAround):
 
 def told(decision: Decision) -> dict[str, Any]:
     """All of a decision but when it was made and what it is called."""
-    record = Record.of(decision, tokens=True).model_dump()
+    record = Record.of(decision, privacy=Privacy(tokens=True)).model_dump()
     return {name: value for name, value in record.items() if name not in ("id", "stream_id", "time", "latency_ms")}
 
 

@@ -16,6 +16,13 @@ def read(**changes: Any) -> GuardConfig:
     return GuardConfig.from_json({k: v for k, v in value.items() if v is not None})
 
 
+def test_a_message_quotes_a_file_in_part() -> None:
+    """Whatever a damaged file holds does not fill the log."""
+    with pytest.raises(CheckpointError, match=r"hidden_size must be a positive integer, not 'xxx") as caught:
+        read(hidden_size="x" * 100_000)
+    assert len(str(caught.value)) < 2100
+
+
 def test_config_has_the_published_labels_and_spellings() -> None:
     """Four maps with string keys: 0 Safe, 1 Unsafe, 2 Controversial; short category names; no Jailbreak in answers."""
     config = tiny_config().to_json("bf16")

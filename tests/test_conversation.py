@@ -174,3 +174,14 @@ def test_an_error_about_a_role_names_the_valid_ones_only(role: object) -> None:
     with pytest.raises(ConversationError, match="use one of system, user, assistant, tool") as caught:
         to_messages([{"role": role, "content": "x"}])
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("image_url", "image_url"), ("image/png", "image/png"), ("MY SECRET TEXT", "unknown"), ("x" * 41, "unknown")],
+)
+def test_a_part_of_an_odd_kind_is_told_as_unknown(kind: str, told: str) -> None:
+    """Kinds stand in records, and callers write them."""
+    message = {"role": "user", "content": [{"type": kind}, {"type": "text", "text": "hello"}]}
+    assert to_messages([message])[0].unreadable == (told,)
+    assert Message(Role.USER, "hello", unreadable=(kind,)).unreadable == (told,)

@@ -1,7 +1,9 @@
 """The encoder: any cutting of a text gives the ids of the whole."""
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from guardrail.conversation import Message, Role, Segment, render
 from guardrail.encoding import GuardTokenizer, IncrementalEncoder, Token
 from guardrail.errors import CheckpointError
-from guardrail.testing import default_tokenizer
+from guardrail.testing import default_tokenizer, default_tokenizer_file
 from tests.strategies import chunk_sizes, cuts, texts
 
 TOKENIZER = default_tokenizer()
@@ -34,14 +36,16 @@ def test_any_cutting_gives_the_ids_of_the_whole(text: str, sizes: list[int], pre
 
 
 @given(texts(), chunk_sizes)
+@example(" \x80", [1])  # one token holds the space and the first byte of the character behind it
 def test_spans_cover_the_raw_text_in_order(text: str, sizes: list[int]) -> None:
     """Content spans start at 0, leave no gap, never run backwards, and end at the text's end."""
     tokens = encode_in_pieces(cuts(text, sizes), "\n\n")
     content = [token for token in tokens if token.is_content]
-    position = 0
+    first = last = position = 0
     for token in content:
-        assert token.start == position
+        assert first <= token.start <= last
         assert token.end > token.start
+        first, last = (token.end, token.end) if token.complete else (token.start, token.end - 1)
         position = token.end if token.complete else position
     if text.strip("\n"):
         assert position == len(text)
@@ -121,6 +125,52 @@ def test_foreign_tokenizers_are_refused(defect: str) -> None:
     """Only a Qwen3 tokenizer is accepted: the streaming rule is exact for its pre-tokeniser alone."""
     with pytest.raises(CheckpointError):
         GuardTokenizer(defect)
+
+
+def spec() -> dict[str, Any]:
+    """The embedded model's tokenizer.json."""
+    held: dict[str, Any] = json.loads(default_tokenizer_file().read_text("utf-8"))
+    return held
+
+
+def test_a_file_that_cuts_or_pads_texts_hides_nothing() -> None:
+    """A tokenizer.json may come with the settings of whoever used it last: the guard reads every text to its end."""
+    truncation = {"max_length": 4, "stride": 0, "strategy": "LongestFirst", "direction": "Right"}
+    padding = {
+        "strategy": {"Fixed": 16}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "!",
+    }  # fmt: skip
+    trimming = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    changed = {**spec(), "truncation": truncation, "padding": padding, "post_processor": trimming}
+    text = "one two three four five six seven"
+    found = GuardTokenizer(json.dumps(changed)).encode_plain(text)
+    expected = TOKENIZER.encode_plain(text)
+    assert (found.ids, found.offsets) == (expected.ids, expected.offsets)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("pre_tokenizer", "pretokenizers", 0, "behavior"), "Removed"),
+        (("pre_tokenizer", "pretokenizers", 0, "invert"), True),
+        (("pre_tokenizer", "pretokenizers", 1, "use_regex"), True),
+        (("pre_tokenizer", "pretokenizers", 1, "add_prefix_space"), True),
+        (("pre_tokenizer", "pretokenizers", 1, "type"), "Digits"),
+        (("pre_tokenizer", "pretokenizers"), []),
+        (("model", "dropout"), 0.5),
+        (("model", "end_of_word_suffix"), "</w>"),
+        (("normalizer",), {"type": "Lowercase"}),
+    ],
+    ids=str,
+)
+def test_rules_that_are_nearly_qwens_are_refused(place: tuple[Any, ...], value: Any) -> None:
+    """Each of them would make ids that depend on how a text is cut, or leave characters out."""
+    changed = holder = spec()
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = value
+    with pytest.raises(CheckpointError, match="not a Qwen3 tokenizer"):
+        GuardTokenizer(json.dumps(changed))
 
 
 def test_a_missing_tokenizer_file_is_a_clear_error(tmp_path: Path) -> None:

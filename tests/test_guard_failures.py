@@ -121,6 +121,16 @@ def test_text_of_an_interrupted_call_counts_as_withheld(tokenizer: GuardTokenize
     assert (stream.feed("more"), stream.finish()) == ("", "")
 
 
+def test_in_shadow_mode_too_an_interrupted_call_released_nothing(tokenizer: GuardTokenizer) -> None:
+    """The failure stops nothing there, and still nobody got the text of the call."""
+    sink = MemorySink()
+    engine = FailingEngine(MarkerEngine(tokenizer, RISKY), at_step=2, breakage=raising(KeyboardInterrupt()))
+    stream = Guard(engine, tokenizer, policy="shadow", sinks=[sink]).open_stream("hi")
+    with pytest.raises(KeyboardInterrupt):
+        stream.feed("word " * 400)
+    assert [(d.released_chars, d.withheld_chars, d.unjudged_chars) for d in sink.decisions] == [(0, 2000, 0)]
+
+
 @pytest.mark.parametrize("on_failure", [Action.STOP, Action.ALLOW])
 def test_an_interrupted_prompt_check_is_recorded(tokenizer: GuardTokenizer, on_failure: Action) -> None:
     """Nobody gets the decision, so the record must tell, and nothing counts as released."""

@@ -14,7 +14,7 @@ MAPPED = {"guardrail": "guardrail", "adapters": "guardrail.adapters", "onnx_expo
 
 LEAVES = {"taxonomy", "errors", "actions", "stop_texts"}
 """Everybody may import these; they import the standard library only."""
-RULES = {"verdict", "cascade_rules", "policy", "policy_file", "tool_rules", "decision"}
+RULES = {"verdict", "cascade_rules", "normalise_rules", "policy", "policy_file", "tool_rules", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
 MOVING = {
     "engines.base",
@@ -32,13 +32,14 @@ MOVING = {
     "answering",
     "stream",
     "checking",
+    "weighing",
 }
 AGENTS = {"json_text", "repair", "screening", "tool_calls"}
 WAITING = {"ahead", "waiting", "closing"}
 """For adapters: streams read ahead, sync and async written once, and what follows a stop."""
 FACES = {"batches", "judging", "loading", "tool_checks"}
 """Parts of the facade."""
-CORE = RULES | TEXT | MOVING | AGENTS | FACES | {"cascade", "guard", "records.base"}
+CORE = RULES | TEXT | MOVING | AGENTS | FACES | {"cascade", "guard", "normalising", "records.base"}
 FACADE = CORE | WAITING | {"records", "testing"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -50,8 +51,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stop_texts": set(),
     "tool_rules": set(),
     "cascade_rules": {"verdict"},
-    "policy": {"verdict", "cascade_rules", "tool_rules"},
-    "policy_file": {"policy", "cascade_rules", "tool_rules"},
+    "normalise_rules": set(),
+    "normalising": {"normalising"},
+    "normalising.tapes": {"reuse", "tape"},
+    "normalising.second": {"normalising.twin", "reader", "tape", "verdict"},
+    "normalising.reader": {"conversation", "normalise_rules", "normalising", "policy", "reader", "reuse", "tape"}
+    | {"verdict"},
+    "policy": {"verdict", "cascade_rules", "normalise_rules", "tool_rules"},
+    "policy_file": {"policy", "cascade_rules", "normalise_rules", "tool_rules"},
+    "policy_text": {"policy", "policy_file"},
     "decision": {"verdict", "policy"},
     "conversation": set(),
     "encoding": {"conversation"},
@@ -62,6 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "repair": RULES,
     "windowing": {"conversation", "encoding", "tape"},
     "gate": {"verdict", "policy", "decision"},
+    "weighing": RULES | {"gate"},
     "engines": {"engines", "verdict", "checkpoint", "checkpoint_config", "exported"},
     "engines.base": {"verdict"},
     "engines.runtime": set(),
@@ -82,7 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "token_reader": {"policy", "reader", "reading", "reuse", "scores", "tape"} | TEXT,
     "driving": {"engines.base", "tape"},
     "cascade": {"conversation", "engines.base", "policy", "prefixes", "reader", "reuse", "tape", "verdict"},
-    "context": RULES | {"conversation", "engines.base", "reader", "repair", "reuse", "tape"},
+    "context": RULES | {"conversation", "engines.base", "reader", "repair", "reuse", "tape", "weighing"},
     "answering": RULES | TEXT | MOVING - {"checking", "stream"},
     "stream": RULES | {"answering", "driving", "tape"},
     "checking": RULES | TEXT | {"json_text"} | MOVING - {"stream", "gate"},
@@ -97,8 +106,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generative.template": {"conversation"},
     "generative.spoofing": set(),
     "generative.labels": {"encoding", "generative.template"},
-    "loader": CORE | {"generative"} | {"engines", "checkpoint", "checkpoint_config", "exported", "records"},
-    "records": {"records", "decision", "policy", "verdict"},
+    "loader": CORE
+    | {"generative"}
+    | {"assets", "engines", "checkpoint", "checkpoint_config", "exported"}
+    | {"records"},
+    "records": {"records", "decision", "policy", "tape", "verdict"},
     "testing": TEXT | {"engines.base", "verdict", "decision", "records"},
     "tensor_files": set(),
     "checkpoint": {"checkpoint_config", "encoding", "generative.labels", "tensor_files"},
@@ -106,8 +118,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exported": {"checkpoint_config", "engines.runtime", "verdict"},
     "network": {"checkpoint", "checkpoint_config", "network"},
     "assets": set(),
+    "audit": RULES | {"audit", "gate", "records", "weighing"},
     "bench": FACADE | {"bench", "engines", "loader", "checkpoint", "checkpoint_config", "exported"},
-    "cli": FACADE | {"cli", "bench", "evaluation", "leaktest", "scanning"},
+    "cli": FACADE | {"cli", "audit", "bench", "evaluation", "leaktest", "policy_text", "scanning"},
     "evaluation": FACADE | {"evaluation", "engines", "loader", "checkpoint"},
     "training": FACADE | {"training", "engines", "network", "evaluation", "checkpoint", "checkpoint_config", "loader"},
     "leaktest": FACADE | {"leaktest"},
@@ -149,6 +162,10 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "": set(),
     "policy_file": {"pydantic"},
     "records": {"pydantic"},
+    "records.positions": {"numpy"},
+    "records.otel": {"opentelemetry"},
+    "records.parquet": {"pyarrow"},
+    "records.sql": {"sqlalchemy", "alembic"},
     "encoding": {"tokenizers"},
     "generative.client": {"httpx"},
     "generative.local": {"numpy"},
@@ -163,6 +180,8 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "network": {"torch", "numpy", "safetensors"},
     "exported": {"pydantic"},
     "loader": {"numpy", "pydantic", "huggingface_hub", "filelock", "rich", "tokenizers"},
+    "audit": {"numpy"},
+    "audit.report": {"rich"},
     "bench": {"numpy", "onnxruntime", "rich"},
     "bench.reference": {"torch"},
     "cli": {"cyclopts", "rich", "httpx", "langchain_core"},

@@ -102,6 +102,18 @@ def test_the_wheel_holds_exactly_the_sources(wheel: Path) -> None:
     assert names == set(sources())
 
 
+def test_the_wheel_holds_no_tests_data_sets_or_pickles(wheel: Path) -> None:
+    """Code, pages, policies, the demo's few texts and one model: no other kind of file, and nothing large but that."""
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {Path(info.filename): info.file_size for info in archive.infolist()}
+    files = {path: size for path, size in sizes.items() if not path.parts[0].endswith(".dist-info")}
+    kinds = {"css", "data", "html", "js", "json", "jsonl", "onnx", "py", "safetensors", "svg", "toml", "typed"}
+    assert {path.suffix.lstrip(".") for path in files} <= kinds
+    assert not {part for path in files for part in path.parts} & {"tests", "fixtures", "benchmarks", "tools", "fuzz"}
+    model = Path("guardrail/assets/default")
+    assert [path for path, size in files.items() if size > 100_000 and path.parent != model] == []
+
+
 def test_the_wheel_is_small_and_pure(wheel: Path) -> None:
     """With the embedded model it stays below 30 MB, and serves every platform."""
     assert wheel.name.endswith("-py3-none-any.whl")
@@ -135,7 +147,7 @@ def test_extras_named_in_errors_exist() -> None:
     assert named <= set(PROJECT["project"]["optional-dependencies"])
 
 
-@pytest.mark.parametrize("name", ["demo.txt", "optimum.txt", "test.txt", "wheel-test.txt"])
+@pytest.mark.parametrize("name", ["demo.txt", "fuzz.txt", "optimum.txt", "test.txt", "wheel-test.txt"])
 def test_pins_are_exact_hashed_and_name_no_host(name: str) -> None:
     """Every requirement of a lock file is one version with hashes; indexes are the user's choice."""
     text = (ROOT / "constraints" / name).read_text("utf-8")

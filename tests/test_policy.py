@@ -113,6 +113,8 @@ MINIMAL = f'name = "mine"\n[prompt]\n{RULES}[response]\n{RULES}'
         (MINIMAL.replace("[response]", "debounce = 2\n[response]"), "single verdict"),
         ('on_held = "allow"\n' + MINIMAL, "never released"),
         ("name = ", "not valid TOML"),
+        ("name = " + "[" * 20_000, "not valid TOML"),
+        ("name = " + "9" * 20_000, "not valid TOML"),
     ],
 )
 def test_bad_policies_are_refused_with_what_is_valid(text: str, says: str) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -12,7 +14,7 @@ from guardrail.conversation import ToolCall
 from guardrail.decision import Decision
 from guardrail.encoding import GuardTokenizer
 from guardrail.guard import Guard
-from guardrail.records import Queueing, Record, StoredSink
+from guardrail.records import MemorySink, Queueing, Record, StoredSink
 from guardrail.tape import Receipt
 from guardrail.testing import MarkerEngine
 
@@ -86,6 +88,7 @@ def test_what_is_let_go_waits_for_nothing(tokenizer: GuardTokenizer, store: Held
     assert not guard.check_prompt("hello").stopped
     assert not guard.check_response("hi", "all is well").stopped
     assert store.records == []
+    store.go.set()
     guard.sinks[0].close()
 
 
@@ -163,4 +166,15 @@ def test_sinks_of_users_may_return_whatever_they_like(tokenizer: GuardTokenizer)
     sinks = [Odd(answer) for answer in (17, "later", Receipt(failed, 5), Receipt(Future(), 0.01))]
     guard = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=sinks)  # type: ignore[arg-type]
     assert guard.check_prompt("kill ☠").stopped
+    assert guard.n_record_failures == 0
+
+
+@pytest.mark.parametrize("name", [42, UUID(int=7), b"raw"])
+def test_ids_of_any_type_are_recorded_as_text(name: Any, tokenizer: GuardTokenizer) -> None:
+    """A number costs no record."""
+    sink = MemorySink()
+    guard = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=[sink])
+    guard.check_response("hi", "go on ☠ and on", conversation_id=name, tenant=name)
+    record = Record.of(sink.decisions[0])
+    assert (record.conversation_id, record.tenant) == (str(name), str(name))
     assert guard.n_record_failures == 0

@@ -34,7 +34,9 @@ def run_proxy(guard: Guard, command: Sequence[str]) -> int:
         ConfigurationError: the command cannot be started.
         KeyboardInterrupt: the process was interrupted or terminated; the server is gone by then.
     """
-    # a client ends us with SIGTERM: treated as Ctrl-C, so that the server is stopped first
+    # a client ends us with SIGTERM: treated as Ctrl-C, so that the server is stopped first, also where a shell that
+    # starts programs in the background has let Ctrl-C be ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     return anyio.run(_serve, guard, command)
 

@@ -58,7 +58,13 @@ def _table_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def read_json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file of JSON lines, gzipped or not.
+    """Yield the objects of a file of JSON lines; see `numbered_rows`."""
+    for _, row in numbered_rows(path):
+        yield row
+
+
+def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a file of JSON lines, gzipped or not, each with the number of its line, from 1.
 
     Raises:
         ConfigurationError: a line is none.
@@ -73,7 +79,7 @@ def read_json_rows(path: Path) -> Iterator[dict[str, Any]]:
                 row = None
             if not isinstance(row, dict):
                 raise ConfigurationError(f"{path.name}, line {number}: no JSON object")
-            yield row
+            yield number, row
 
 
 def holds_records(path: Path) -> bool:

@@ -13,16 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.actions import Action
-from guardrail.audit.calibrate_labels import HARMFUL, HARMLESS, LABEL_COLUMNS, Labels, known_label, read_json_rows
+from guardrail.audit.calibrate_labels import HARMFUL, HARMLESS, LABEL_COLUMNS, Labels, known_label, numbered_rows
 from guardrail.audit.calibrate_scores import ALWAYS, Scorer
 from guardrail.audit.intervals import alike, effective
 from guardrail.audit.replay import ANSWERS, Gap, Recorded, unpacked
+from guardrail.audit.replay_limits import was_read_by_rules
 from guardrail.decision import Direction, Reason
 from guardrail.errors import ConfigurationError
+from guardrail.policy import Policy
 from guardrail.records.record import Record
 from guardrail.taxonomy import RiskLevel
 
 _DRAWN_BITS = 24
+_ROUNDING = 1e-6
 
 
 @dataclass(slots=True)
@@ -116,11 +119,15 @@ class Reading:
         sides: rows by side, "prompt" and "response".
         directions: rows by direction.
         left_out: rows that say nothing, by why.
+        n_by_rules: rows of which the rules of then chose what is recorded of a text and its normalised twin.
+        n_untold: rows of which nobody knows that, since their policy is not at hand.
     """
 
     sides: dict[str, Rows] = field(default_factory=lambda: {"prompt": Rows(), "response": Rows()})
     directions: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    n_by_rules: int = 0
+    n_untold: int = 0
 
 
 def side_of(direction: Direction) -> str:
@@ -128,15 +135,21 @@ def side_of(direction: Direction) -> str:
     return "response" if direction in ANSWERS else "prompt"
 
 
-def read_recorded(records: Iterable[Record], scorers: Mapping[Direction, Scorer], labels: Labels | None) -> Reading:
+def read_recorded(
+    records: Iterable[Record],
+    scorers: Mapping[Direction, Scorer],
+    labels: Labels | None,
+    policies: Mapping[str, Policy] | None = None,
+) -> Reading:
     """Return recorded traffic with its scores.
 
     Args:
         records: a store's.
         scorers: by direction; others are left out.
         labels: by id, text hash or conversation; None takes all traffic as harmless.
+        policies: under which records may have been made, by hash.
     """
-    reading = Reading()
+    reading, policies = Reading(), policies or {}
     for record in records:
         if record.direction not in scorers:
             continue
@@ -150,6 +163,9 @@ def read_recorded(records: Iterable[Record], scorers: Mapping[Direction, Scorer]
         is_cut = side == "response" and record.action is Action.STOP
         reading.sides[side].add(score, label, record.conversation_id or record.id, is_cut=is_cut)
         reading.directions[record.direction] += 1
+        made_by = policies.get(record.policy_sha256)
+        reading.n_untold += made_by is None
+        reading.n_by_rules += made_by is not None and was_read_by_rules(recorded, made_by)
     return reading
 
 
@@ -203,12 +219,14 @@ class _Scored:
 
 
 def _scored(path: Path, labels: Labels | None) -> Iterator[_Scored]:
-    for number, row in enumerate(read_json_rows(path), 1):
+    for number, row in numbered_rows(path):
         try:
             direction = Direction(row.get("direction") or Direction.PROMPT)
             score = _score_in(row, direction)
         except (ValueError, TypeError, KeyError):
-            raise ConfigurationError(f"{path.name}, row {number}: its direction or score cannot be read") from None
+            raise ConfigurationError(
+                f"{path.name}, line {number}: its direction or score cannot be read", hint="scores lie in [0, 1]"
+            ) from None
         key = str(row.get("conversation_id") or row.get("id") or f"row {number}")
         label = labels.get(str(row.get("id"))) if labels is not None else _label_in(row)
         yield _Scored(direction, score, label, key)
@@ -216,11 +234,23 @@ def _scored(path: Path, labels: Labels | None) -> Iterator[_Scored]:
 
 def _score_in(row: Mapping[str, Any], direction: Direction) -> float | None:
     if row.get("score") is not None:
-        return float(row["score"])
+        return _probability(row["score"])
     probabilities = row.get("risk_probabilities")
     if probabilities is None or direction in ANSWERS:
         return None
-    return float(probabilities[RiskLevel.CONTROVERSIAL]) + float(probabilities[RiskLevel.UNSAFE])
+    return _probability(float(probabilities[RiskLevel.CONTROVERSIAL]) + float(probabilities[RiskLevel.UNSAFE]))
+
+
+def _probability(value: Any) -> float:
+    """Return a probability; a sum of rounded ones may be a little above 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = float(value)
+    if isinstance(value, bool) or not 0 <= found <= 1 + _ROUNDING:
+        raise ValueError
+    return min(found, 1.0)
 
 
 def _label_in(row: Mapping[str, Any]) -> str | None:

@@ -48,7 +48,9 @@ def wilson(n_hits: float, n: float, *, n_effective: float | None = None, confide
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     centre, spread = share + z * z / (2 * m), z * sqrt(share * (1 - share) / m + z * z / (4 * m * m))
     scale = 1 + z * z / m
-    return Interval(share, max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+    low = max(0.0, (centre - spread) / scale) if n_hits > 0 else 0.0  # exactly: rounding would leave 1e-18
+    high = min(1.0, (centre + spread) / scale) if n_hits < n else 1.0
+    return Interval(share, low, high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,8 +226,8 @@ def _end(gate: Gate, recorded: Recorded, policy: Policy) -> int | None:
     """Let happen what ended the answer; return from where on nothing is known of it, if so."""
     record = recorded.record
     if recorded.is_interrupted:
-        gate.take_back(record.released_chars)
         gate.fail(Reason.FAILURE, recorded.failure, Action.STOP)
+        gate.take_back(record.released_chars)  # as in Answering: what the failure let out in shadow mode too
         if not gate.is_stopped:
             gate.abandon()
         return None

@@ -1,15 +1,14 @@
-"""What is different between two decisions on one record, and which settings of a policy records cannot replay."""
+"""What is different between two decisions on one record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from guardrail.actions import Action
-from guardrail.audit.replay import ANSWERS, Gap, Recorded, Replayed, replay, unpacked
-from guardrail.decision import Direction, Reason
-from guardrail.errors import ContextOverflow
-from guardrail.policy import OnStop, Policy, TooLong
+from guardrail.audit.replay import Gap, Replayed, replay, unpacked
+from guardrail.audit.replay_limits import limits
+from guardrail.policy import Policy
 from guardrail.records.record import Record
 
 
@@ -122,48 +121,3 @@ class Comparison:
     def is_known(self, policy_sha256: str) -> bool:
         """Whether the settings of the policy that a record was made under are at hand."""
         return policy_sha256 in self._known
-
-
-def limits(recorded: Recorded, policy: Policy, known: Mapping[str, Policy]) -> tuple[str, ...]:
-    """Return the settings that decide on this record and cannot be replayed.
-
-    Args:
-        recorded: a record.
-        policy: the policy that is replayed.
-        known: policies by hash; a record of another one is told by what stands in it alone.
-    """
-    record = recorded.record
-    made_by = known.get(record.policy_sha256)
-    if made_by == policy:
-        return ()
-    found = _limits_of_answers(recorded, policy, made_by) if record.direction in ANSWERS else []
-    if made_by is None:
-        return tuple(found)
-    if record.direction is Direction.PROMPT and made_by.judge_system is not policy.judge_system:
-        found.append("judge_system")
-    if len(recorded.positions) and made_by.cascade != policy.cascade:
-        found.append("cascade")
-    if made_by.normalise != policy.normalise:
-        found.append("normalise")
-    return tuple(found)
-
-
-def _limits_of_answers(recorded: Recorded, policy: Policy, made_by: Policy | None) -> list[str]:
-    record, found = recorded.record, []
-    was_too_long = record.failure is not None and record.failure.kind == ContextOverflow.__name__
-    if (record.n_windows > 1 and policy.too_long is TooLong.STOP) or (
-        was_too_long and policy.too_long is TooLong.SLIDE
-    ):
-        found.append("too_long")
-    if record.reason is Reason.HELD or _may_hold(recorded, policy, made_by):
-        found.append("max_held_chars")
-    is_repaired_again = policy.on_stop is OnStop.REPAIR and record.action is Action.STOP
-    if record.n_repairs or (is_repaired_again and made_by is not None and made_by.on_stop is not OnStop.REPAIR):
-        found.append("repair")
-    return found
-
-
-def _may_hold(recorded: Recorded, policy: Policy, made_by: Policy | None) -> bool:
-    """Whether an endless word may have been held that the policy of the record did not mind."""
-    bound, old = policy.max_held_chars, made_by.max_held_chars if made_by else None
-    return made_by is not None and bound is not None and recorded.n_chars > bound and (old is None or old > bound)

@@ -15,15 +15,17 @@ from guardrail.audit.calibrate_labels import holds_records, read_labels
 from guardrail.audit.calibrate_rows import Reading, read_recorded, read_scored
 from guardrail.audit.calibrate_scores import Counted, knob_of
 from guardrail.audit.intervals import Interval
+from guardrail.audit.wording import shown
 from guardrail.cli.exits import Exit
 from guardrail.cli.options import Flag
 from guardrail.cli.record_input import counted, span_of
 from guardrail.errors import ConfigurationError
 from guardrail.policy import Policy
-from guardrail.policy_file import load_policy
+from guardrail.policy_file import READY_POLICIES, load_policy
 from guardrail.policy_text import render_policy
 from guardrail.records import Skipped, read_records
 from guardrail.records.reading import store_kind
+from guardrail.records.targets import refuse_source, whole
 
 _PIPED_WIDTH = 140
 _BAR = 40
@@ -36,6 +38,7 @@ def calibrate(
     *,
     target_fpr: float,
     policy: str = "balanced",
+    made_by: tuple[str, ...] = (),
     to: Path | None = None,
     curve: Path | None = None,
     labels: Path | None = None,
@@ -70,6 +73,7 @@ def calibrate(
             or JSON lines with a `score`.
         target_fpr: share of harmless texts that may be flagged, between 0 and 1.
         policy: whose thresholds are set: a ready policy or a TOML file. Its actions, debounce and categories stay.
+        made_by: policies under which the records were made, to know how they were read; the ready ones are known.
         to: file for the policy; one that exists is replaced.
         curve: file for the curve, CSV or JSON by its name.
         labels: CSV or JSON lines with id, text_hmac or conversation_id, and label: safe or unsafe. Rows without one are
@@ -86,6 +90,9 @@ def calibrate(
         tenant: whose records; unset takes everybody's.
         json: print one JSON object instead of tables.
     """
+    for file, others in ((to, ()), (curve, (to,))):
+        if file:
+            refuse_source(file, source, *filter(None, (labels, *others)))
     target = Target(target_fpr, None if point else confidence, Counted(count), holdout, seed)
     base, skipped = load_policy(policy), Skipped()
     sides: tuple[Side, ...] = (direction,) if direction else ("prompt", "response")
@@ -94,15 +101,18 @@ def calibrate(
         reading = read_scored(Path(source), sides, known)
     else:
         records = read_records(source, span_of(since, until, tenant), skipped=skipped)
-        reading = read_recorded(counted(records), scorers, known)
+        policies = {one.sha256: one for one in (base, *map(load_policy, (*READY_POLICIES, *made_by)))}
+        reading = read_recorded(counted(records), scorers, known, policies)
     chosen = _choose(sides, base, reading, target, is_asked=direction is not None)
     facts = [*_facts(chosen, reading, target, is_labelled=_has_labels(reading, known))]
     if to:
         comment = "\n".join([f"Made by `guardrail calibrate --target-fpr {target_fpr:g}` from {base.name!r}.", *facts])
-        to.write_text(render_policy(calibrated(base, chosen), comment), "utf-8")
+        with whole(to, is_private=False) as path:
+            path.write_text(render_policy(calibrated(base, chosen), comment), "utf-8")
     curves = [curve_of(one, reading.sides[one.side], target) for one in chosen if curve or not json]
     if curve:
-        _write_curve(curve, chosen, curves)
+        with whole(curve, is_private=False) as path:
+            _write_curve(path, curve.suffix == ".json", chosen, curves)
     if json:
         print(json_module.dumps(_told(chosen, reading, skipped, facts)))
     else:
@@ -144,6 +154,16 @@ def _facts(chosen: Sequence[Chosen], reading: Reading, target: Target, *, is_lab
             yield f"[{one.side}] {fact}"
     if reading.left_out:
         yield f"Left out: {_left_out(reading)}."
+    if reading.n_by_rules:
+        yield (
+            f"{reading.n_by_rules:,} rows were also read with their disguises undone, and the rules of then chose "
+            "which reading is recorded: by other thresholds it may be another one, with another score."
+        )
+    if reading.n_untold:
+        yield (
+            f"{reading.n_untold:,} rows were made under policies that are not at hand (--made-by FILE): whether their "
+            "rules chose what is recorded is unknown."
+        )
 
 
 def _facts_of(one: Chosen, target: Target) -> Iterator[str]:
@@ -179,16 +199,16 @@ def _percent(rate: Interval) -> str:
 
 
 def _unread(skipped: Skipped) -> list[str]:
-    return [f"{skipped.n_lines:,} lines hold no record; the first: {skipped.first}"] if skipped.n_lines else []
+    return [f"{skipped.n_lines:,} lines hold no record; the first: {shown(skipped.first)}"] if skipped.n_lines else []
 
 
-def _write_curve(path: Path, chosen: Sequence[Chosen], curves: Sequence[Sequence[Point]]) -> None:
+def _write_curve(path: Path, is_json: bool, chosen: Sequence[Chosen], curves: Sequence[Sequence[Point]]) -> None:
     rows = [
         {"side": one.side, "knob": one.knob.value, **point.to_json()}
         for one, points in zip(chosen, curves, strict=True)
         for point in points
     ]
-    if path.suffix == ".json":
+    if is_json:
         path.write_text(json_module.dumps(rows, indent=1) + "\n", "utf-8")
         return
     with path.open("w", encoding="utf-8", newline="") as file:

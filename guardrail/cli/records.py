@@ -2,22 +2,22 @@
 
 import json as json_module
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
+from guardrail.audit.wording import shown
 from guardrail.cli.exits import Exit
 from guardrail.cli.options import Flag
+from guardrail.cli.record_input import counted, counting, span_of
 from guardrail.cli.show import plain_console
-from guardrail.errors import ConfigurationError
-from guardrail.records import Record, Skipped, Span, read_records
+from guardrail.errors import ConfigurationError, RecordError
+from guardrail.records import Skipped, Span, read_records
 from guardrail.records.exporting import export_records
 from guardrail.records.pruning import prune_records
 from guardrail.records.reading import moment
+from guardrail.records.targets import refuse_source
+
+_REMAINS = "the file was being read: what was deleted is still in it or its log; prune again when nobody reads it"
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
@@ -32,7 +32,8 @@ def count(
     guardrail records count postgresql://guard@db/guard --since 2026-11-01 --json
     ```
 
-    Exits with 1 when lines or rows could not be read: torn, damaged, or of a version that is not known yet.
+    Records whose time cannot be read are counted, and once more as `timeless`. Exits with 1 when lines or rows could
+    not be read: torn, damaged, or of a version that is not known yet.
 
     Args:
         store: file of JSON lines (its rotated files are read too), SQLite file, or database URL.
@@ -41,14 +42,20 @@ def count(
         tenant: whose records; unset takes everybody's.
         json: print one JSON object.
     """
-    skipped, n, first, last = Skipped(), 0, None, None
-    for record in _watched(read_records(store, _span(since, until, tenant), skipped=skipped)):
-        n, time = n + 1, moment(record.time)
+    skipped, n, n_timeless, first, last = Skipped(), 0, 0, None, None
+    for record in counted(read_records(store, span_of(since, until, tenant), skipped=skipped)):
+        n += 1
+        try:
+            time = moment(record.time)
+        except RecordError:
+            n_timeless += 1
+            continue
         first, last = min(first or time, time), max(last or time, time)
     found = {
         "records": n,
         "first": first and first.isoformat(),
         "last": last and last.isoformat(),
+        "timeless": n_timeless,
         "unreadable": skipped.n_lines,
     }
     if json:
@@ -87,8 +94,9 @@ def export(
         vectors: in Parquet, also every judged position: its span, and the probabilities of all labels.
     """
     skipped = Skipped()
-    records = read_records(store, _span(since, until, tenant), skipped=skipped)
-    n = export_records(_watched(records), to, vectors=vectors)
+    refuse_source(to, store)
+    records = read_records(store, span_of(since, until, tenant), skipped=skipped)
+    n = export_records(counted(records), to, vectors=vectors)
     plain_console(stderr=True).print(f"{n} records in {to}")
     return _told(skipped)
 
@@ -111,8 +119,9 @@ def prune(
     ```
 
     Files of JSON lines are written anew, and rotated files of which nothing is left are removed: there must be room for
-    what is kept of one file. A SQLite file shrinks, and what was deleted is overwritten in it; in PostgreSQL, vacuum
-    frees the space. Lines that say no time are left where they are, and counted.
+    what is kept of one file. A SQLite file shrinks, and what was deleted is overwritten in it once nobody reads it: a
+    line says if that was not so. In PostgreSQL, vacuum frees the space. Lines that say no time are left where they are,
+    and counted.
 
     Args:
         store: file of JSON lines (its rotated files too), SQLite file, or database URL.
@@ -125,11 +134,11 @@ def prune(
     if (older_than is None) == (before is None):
         raise ConfigurationError("either --older-than or --before says which records go")
     until = moment(before) if before else datetime.now(UTC) - _age(older_than or "")
-    with _counting("lines" if "://" not in store else "records") as advance:
+    with counting("lines" if "://" not in store else "records") as advance:
         pruned = prune_records(store, Span(until=until, tenant=tenant), dry_run=dry_run, advance=advance)
     if json:
         found = {"records": pruned.n_records, "bytes": pruned.n_bytes, "unreadable": pruned.n_unreadable}
-        print(json_module.dumps({**found, "before": until.isoformat(), "dry_run": dry_run}))
+        print(json_module.dumps({**found, "gone": pruned.is_gone, "before": until.isoformat(), "dry_run": dry_run}))
         return
     freed = "" if dry_run or pruned.n_bytes is None else f", {pruned.n_bytes / 1e6:.1f} MB"
     print(
@@ -137,10 +146,8 @@ def prune(
     )
     if pruned.n_unreadable:
         plain_console(stderr=True).print(f"guardrail: {pruned.n_unreadable} lines say no time: they were left")
-
-
-def _span(since: str | None, until: str | None, tenant: str | None) -> Span:
-    return Span(moment(since) if since else None, moment(until) if until else None, tenant)
+    if not pruned.is_gone:
+        plain_console(stderr=True).print(f"guardrail: {_REMAINS}")
 
 
 def _age(text: str) -> timedelta:
@@ -153,25 +160,7 @@ def _age(text: str) -> timedelta:
 def _told(skipped: Skipped) -> int:
     if not skipped.n_lines:
         return Exit.OK
-    plain_console(stderr=True).print(f"guardrail: {skipped.n_lines} could not be read, the first: {skipped.first}")
+    plain_console(stderr=True).print(
+        f"guardrail: {skipped.n_lines} could not be read, the first: {shown(skipped.first)}"
+    )
     return Exit.FAILED
-
-
-def _watched(records: Iterable[Record]) -> Iterator[Record]:
-    with _counting("records") as advance:
-        for record in records:
-            yield record
-            advance(1)
-
-
-@contextmanager
-def _counting(what: str) -> Iterator[Callable[[int], None]]:
-    """Show on stderr how many were looked at, if somebody looks."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.completed} {task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda n: bar.advance(task, n)

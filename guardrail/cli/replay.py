@@ -17,6 +17,7 @@ from guardrail.actions import Action
 from guardrail.audit.intervals import Interval
 from guardrail.audit.replay_changes import Change, Compared, Comparison
 from guardrail.audit.replay_summary import ALL, Group, Summary
+from guardrail.audit.wording import shown
 from guardrail.cli.exits import Exit
 from guardrail.cli.options import Flag
 from guardrail.cli.record_input import counted, span_of
@@ -25,6 +26,7 @@ from guardrail.errors import ConfigurationError
 from guardrail.policy import Policy
 from guardrail.policy_file import READY_POLICIES, load_policy
 from guardrail.records import Skipped, read_records
+from guardrail.records.targets import refuse_source, whole
 
 _PIPED_WIDTH = 140
 _SHOWN_SHA256 = 12
@@ -66,13 +68,16 @@ def replay(
         until: first moment that does not count any more.
         tenant: whose records; unset takes everybody's.
         direction: only these decisions.
-        changed: file for the decisions that change, a line of JSON each, never with text; - for stdout.
+        changed: file for the decisions that change, a line of JSON each, never with text, for its owner only; - for
+            stdout.
         json: print one JSON object instead of tables.
     """
     if changed and changed.startswith("--"):
         raise ConfigurationError("--changed needs a file, or - for stdout")
     if json and changed == "-":
         raise ConfigurationError("--json and --changed - would both go to stdout", hint="give --changed a file")
+    if changed and changed != "-":
+        refuse_source(Path(changed), store, *map(Path, (policy, against or "", *made_by)))
     known = [load_policy(name) for name in (*READY_POLICIES, *made_by)]
     comparison = Comparison(load_policy(policy), load_policy(against) if against else None, known)
     summary, skipped, started = Summary(), Skipped(), time.perf_counter()
@@ -104,7 +109,7 @@ def _writer(changed: str | None) -> Iterator[Callable[[Compared], object]]:
     if changed == "-":
         yield lambda compared: sys.stdout.write(line(compared))
         return
-    with Path(changed).open("w", encoding="utf-8") as file:
+    with whole(Path(changed)) as path, path.open("w", encoding="utf-8") as file:
         yield lambda compared: file.write(line(compared))
 
 
@@ -132,7 +137,8 @@ def _print(summary: Summary, told: dict[str, Any], console: Console) -> None:
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
     before = told["against"]["name"] if told["against"] else "as recorded"
-    console.print(f"{before} -> {told['policy']['name']} ({told['policy']['sha256'][:_SHOWN_SHA256]})", style="bold")
+    title = f"{before} -> {told['policy']['name']} ({told['policy']['sha256'][:_SHOWN_SHA256]})"
+    console.print(shown(title), style="bold")
     console.print(_by_direction(summary))
     for table in (_changes(summary), _categories(told), _offsets(told)):
         if table.row_count:
@@ -183,7 +189,7 @@ def _changes(summary: Summary) -> Table:
 def _categories(told: dict[str, Any]) -> Table:
     table = _table("category (flagged, asked or stopped)", "before", "after")
     for name, counts in told["categories"].items():
-        table.add_row(name, f"{counts['before']:,}", f"{counts['after']:,}")
+        table.add_row(shown(name), f"{counts['before']:,}", f"{counts['after']:,}")
     return table
 
 
@@ -215,12 +221,12 @@ def _notes(told: dict[str, Any]) -> Iterator[str]:
     for one in told["recorded_under"]:
         if not one["is_known"]:
             yield (
-                f"{one['records']:,} records were made under {one['policy']!r} "
-                f"({one['policy_sha256'][:_SHOWN_SHA256]}), which is not at hand (--made-by FILE): "
-                f"whether its {', '.join(_UNTOLD)} differ is unknown."
+                f"{one['records']:,} records were made under '{shown(one['policy'])}' "
+                f"({shown(one['policy_sha256'][:_SHOWN_SHA256])}), which is not at hand (--made-by FILE): "
+                f"whether its {', '.join(_UNTOLD)} differ, or decided on what was read, is unknown."
             )
     if told["unreadable_lines"]:
-        yield f"{told['unreadable_lines']:,} lines hold no record; the first: {told['first_unreadable']}"
+        yield f"{told['unreadable_lines']:,} lines hold no record; the first: {shown(told['first_unreadable'])}"
 
 
 _GAPS = {
@@ -231,9 +237,9 @@ _GAPS = {
 _LIMITS = {
     "judge_system": "whether system prompts were among what was judged",
     "max_held_chars": "how long an endless word was held",
-    "cascade": "which model of two was asked",
+    "cascade": "which model of two was asked, if there were two",
     "too_long": "where the answer outgrew the model's context",
-    "normalise": "what a disguised text reads as",
+    "normalise": "what a disguised text reads as, or which of its two readings the rules of then kept",
     "repair": "what another attempt would have said",
 }
 _UNTOLD = ("judge_system", "max_held_chars", "cascade", "normalise", "on_stop")

@@ -53,10 +53,10 @@ class Protocol(_Strict):
         """
         try:
             return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"cannot read {path.name}: {error}") from error
         except ValidationError as error:
             raise ConfigurationError(f"{path.name}: {'; '.join(map(_explain, error.errors()))}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigurationError(f"cannot read {path.name}: {error}") from error
 
     def read(self, tally: Tally, *, skip_bad: bool = False) -> list[Row]:
         """Return the rows of all files.

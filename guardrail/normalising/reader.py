@@ -44,12 +44,16 @@ class TwinReader:
         self._inner, self._rules = inner, rules
 
     def prompt(self, tapes: Tapes, policy: Policy, messages: Sequence[Message], reading: PromptReading) -> Steps[None]:
-        """Judge the last turn, and its twin too if that differs and the turn is not stopped anyway."""
+        """Judge the last turn, and its twin too if that differs and the turn is not stopped anyway.
+
+        In shadow mode the twin is read even so: the records are there to tell what other rules would have done.
+        """
         n_before = len(reading.verdicts)
         yield from self._inner.prompt(tapes, policy, messages, reading)
         if not self._rules.prompts:
             return
-        if any(policy.prompt.action(verdict) is Action.STOP for verdict in reading.verdicts[n_before:]):
+        said = reading.verdicts[n_before:]
+        if policy.enforce and any(policy.prompt.action(verdict) is Action.STOP for verdict in said):
             return
         last = messages[-1]
         twin = normalised(last.content).text

@@ -45,6 +45,7 @@ class Store(Protocol):
         Raises:
             RecordError: none is stored. `retryable` tells whether the same call may succeed later (a full disk, a
                 database that is away), or these records will never be taken. Its message is logged: no user text.
+                Anything else that is raised counts as a refusal, but OSError and MemoryError may be tried again.
         """
         ...
 

@@ -2,15 +2,13 @@
 
 import csv
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from guardrail.errors import RecordError
 from guardrail.records.record import Record
+from guardrail.records.targets import whole
 
 PACKED = ("positions", "tokens")
 """Fields that no cell holds: vectors of every position."""
@@ -38,11 +36,8 @@ def export_records(records: Iterable[Record], target: Path, *, vectors: bool = F
         MissingExtra: Parquet, without the extra `scan`.
     """
     write = _writer(target, vectors)
-    try:
-        with _whole(target) as unfinished:
-            return write(records, unfinished)
-    except OSError as error:
-        raise RecordError(f"cannot write {target.name}: {error.strerror or type(error).__name__}") from error
+    with whole(target) as unfinished:
+        return write(records, unfinished)
 
 
 def _writer(target: Path, vectors: bool) -> Callable[[Iterable[Record], Path], int]:
@@ -58,21 +53,6 @@ def _writer(target: Path, vectors: bool) -> Callable[[Iterable[Record], Path], i
         return _write_lines
     raise RecordError(f"{target.suffix[:20] or 'a name without an end'!r} is no kind of file for records",
                       hint="name it .csv, .jsonl or .parquet")  # fmt: skip
-
-
-@contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """Give a file's place to another one once that is written and on the disk."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.absolute().parent)
-    os.close(handle)
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _write_lines(records: Iterable[Record], path: Path) -> int:

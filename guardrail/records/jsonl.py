@@ -3,16 +3,13 @@
 import errno
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from guardrail.errors import RecordError
+from guardrail.records.locking import force_folder, force_to_disk, locked
 from guardrail.records.record import Record
-
-if sys.platform != "win32":
-    import fcntl
 
 _log = logging.getLogger("guardrail")
 
@@ -22,7 +19,8 @@ class JsonlStore:
     them. Rotated files stand beside it as `NAME.1`, `NAME.2`, ..., the higher the younger.
 
     A line that a killed writer, this one or another, left unfinished is ended before the next record: that one fragment
-    is lost, not the record behind it.
+    is lost, not the record behind it. What a failed call has written is taken back. Where that cannot be (no lock, or a
+    file that may only grow), whole lines stay and are not written again: the next call only forces them to the disk.
     """
 
     def __init__(self, path: str | Path, *, max_bytes: int | None = None, max_files: int | None = None) -> None:
@@ -41,6 +39,8 @@ class JsonlStore:
         self._path, self._max_bytes, self._max_files = Path(path), max_bytes, max_files
         self._fd, self._pid = -1, os.getpid()
         self._is_in_folder = self._cannot_rotate = False
+        self._n_written = 0
+        self._standing: set[str] = set()
         try:
             self._open()
         except OSError as error:
@@ -50,24 +50,46 @@ class JsonlStore:
         """Append records; what a full disk cut off is taken back, and written again by the next call.
 
         Raises:
-            RecordError: the file cannot be written.
+            RecordError: the file cannot be written, or the store is closed.
         """
-        lines = b"".join(record.to_json().encode() + b"\n" for record in records)
+        if self._fd < 0:
+            raise RecordError("the store is closed")
+        lines = [(record.id, record.to_json().encode() + b"\n") for record in records]
         try:
             with self._alone() as is_locked:
-                start = os.fstat(self._fd).st_size
-                try:
-                    _write(self._fd, b"\n" + lines if _is_torn(self._fd) else lines)
-                    if sync:
-                        self._force_to_disk()
-                except OSError:
-                    if is_locked:  # else what others have appended meanwhile would go too
-                        with suppress(OSError):
-                            os.ftruncate(self._fd, start)
-                    raise
+                self._append([line for line in lines if line[0] not in self._standing], sync, is_locked)
         except OSError as error:
             is_for_good = error.errno == errno.EPIPE  # nobody reads the pipe any more
             raise RecordError(f"cannot write the record: {error.strerror}", retryable=not is_for_good) from error
+
+    def _append(self, lines: Sequence[tuple[str, bytes]], sync: bool, is_locked: bool) -> None:
+        """Write lines, each with its record's id, or take them back; those that cannot be are remembered."""
+        start, self._n_written = os.fstat(self._fd).st_size, 0
+        end = b"\n" if lines and _is_torn(self._fd) else b""
+        try:
+            self._write(end + b"".join(line for _, line in lines))
+            if sync:
+                self._force_to_disk()
+        except BaseException:
+            if not (is_locked and _cut(self._fd, start)):  # without a lock what others appended would go too
+                self._remember(lines, self._n_written - len(end))
+            raise
+        self._standing.clear()
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            n = os.write(self._fd, left)
+            left = left[n:]
+            self._n_written += n
+
+    def _remember(self, lines: Sequence[tuple[str, bytes]], n_bytes: int) -> None:
+        """Remember the lines that stand whole in the file, whose first bytes have been written."""
+        for name, line in lines:
+            n_bytes -= len(line)
+            if n_bytes < 0:
+                return
+            self._standing.add(name)
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
@@ -81,7 +103,15 @@ class JsonlStore:
         self._is_in_folder = False
 
     def _reopen(self) -> None:
+        """Begin anew with the file that stands there now, or with none; what was left in the old one is forced to the
+        disk, or else written again.
+        """
         old = self._fd
+        if self._standing:
+            try:
+                force_to_disk(old)
+            except OSError:
+                self._standing.clear()
         self._open()
         os.close(old)
 
@@ -93,7 +123,7 @@ class JsonlStore:
         if os.getpid() != self._pid:
             self._reopen()  # a forked child would share its parent's lock
         while True:
-            with _locked(self._fd) as is_locked:
+            with locked(self._fd) as is_locked:
                 if not self._is_replaced() and not (self._is_full and self._rotate()):
                     yield is_locked
                     return
@@ -132,14 +162,10 @@ class JsonlStore:
 
     def _force_to_disk(self) -> None:
         """Wait until what was written would survive a crash; at first, that the file stands in its folder, too."""
-        _force_to_disk(self._fd)
-        if not self._is_in_folder and sys.platform != "win32":
+        force_to_disk(self._fd)
+        if not self._is_in_folder:
             with suppress(OSError):  # a folder that may not be read, or whose file system has no such call
-                folder = os.open(self._path.parent, os.O_RDONLY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
+                force_folder(self._path.parent)
         self._is_in_folder = True
 
 
@@ -170,28 +196,13 @@ def _open(path: Path) -> int:
     return os.open(path, how | os.O_WRONLY, 0o600)
 
 
-@contextmanager
-def _locked(fd: int) -> Iterator[bool]:
-    """Hold the file's lock; yields whether there is one: some file systems have none, and Windows goes on without."""
-    if sys.platform == "win32":
-        yield False
-        return
+def _cut(fd: int, size: int) -> bool:
+    """Shorten a file; return whether that was possible."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        is_locked = True
+        os.ftruncate(fd, size)
     except OSError:
-        is_locked = False
-    try:
-        yield is_locked
-    finally:
-        if is_locked:
-            fcntl.flock(fd, fcntl.LOCK_UN)
-
-
-def _write(fd: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(fd, left) :]
+        return False
+    return True
 
 
 def _is_torn(fd: int) -> bool:
@@ -204,12 +215,3 @@ def _is_torn(fd: int) -> bool:
         return os.read(fd, 1) != b"\n"
     except OSError:
         return False
-
-
-def _force_to_disk(fd: int) -> None:
-    """Wait until what was written would survive a crash; a pipe or a terminal has no disk."""
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise

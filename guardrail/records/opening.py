@@ -12,7 +12,7 @@ from guardrail.records.sinks import StoredSink
 
 def without_password(target: str) -> str:
     """Return a store's name as it may be shown."""
-    target = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", target)  # passwords may hold an @ of their own
+    target = re.sub(r"(://[^:/]*):.*@", r"\1:***@", target)  # names and passwords may hold an @ of their own
     return re.sub(r"(?i)\b(password|passfile|sslpassword)=[^&]*", r"\1=***", target)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from guardrail.errors import MissingExtra
 from guardrail.records.positions import Positions
-from guardrail.records.reading import moment
+from guardrail.records.reading import time_of
 from guardrail.records.record import Record
 
 try:
@@ -81,7 +81,7 @@ def _kind(name: str) -> pa.DataType:
 
 def _row(record: Record, *, vectors: bool) -> dict[str, Any]:
     row = record.model_dump(mode="json", exclude={"positions", "tokens"})
-    row["time"] = moment(record.time)
+    row["time"] = time_of(record)
     for name in _INTEGERS:
         if row[name] is not None:
             row[name] = max(-MOST, min(row[name], MOST))

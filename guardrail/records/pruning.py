@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,10 +11,8 @@ from typing import BinaryIO, Self
 
 from guardrail.errors import RecordError
 from guardrail.records.jsonl import rotated_files
+from guardrail.records.locking import force_folder, locked
 from guardrail.records.reading import MAX_LINE_BYTES, Span, database_url, moment, store_kind
-
-if sys.platform != "win32":
-    import fcntl
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +23,14 @@ class Pruned:
         n_records: how many.
         n_bytes: by which its files have shrunk; None for a server's.
         n_unreadable: lines that say no time, and were left.
+        is_gone: whether nothing of it is left in its files. It is, in a SQLite file and its log, if the file was read
+            all the while: pruning once more, when nobody reads, takes it out.
     """
 
     n_records: int
     n_bytes: int | None
     n_unreadable: int = 0
+    is_gone: bool = True
 
 
 def prune_records(
@@ -39,7 +39,7 @@ def prune_records(
     """Delete records. A writer of the same store goes on meanwhile, and loses nothing.
 
     Rotated files of which nothing is left are removed, other files of JSON lines are written anew. What is in a SQLite
-    file is overwritten, and the file shrinks; PostgreSQL's own vacuum frees its space.
+    file is overwritten once nobody reads it, and the file shrinks; PostgreSQL's own vacuum frees its space.
 
     Args:
         source: as `read_records` takes it.
@@ -54,18 +54,14 @@ def prune_records(
         raise RecordError("all records would be deleted", hint="say until when")
     if store_kind(source) == "jsonl":
         return _prune_files(Path(source), span, dry_run, advance)
-    from guardrail.records.sql import count_rows, delete_rows
+    from guardrail.records.sql import count_rows, delete_rows, files_of
 
-    url, files = database_url(source), _files_of_database(source)
-    before = _size(files)
-    n = count_rows(url, span) if dry_run else delete_rows(url, span, advance)
-    return Pruned(n, before - _size(files) if files else None)
-
-
-def _files_of_database(source: str | Path) -> list[Path]:
     url = database_url(source)
-    path = url.removeprefix("sqlite:///")
-    return [Path(path + end) for end in ("", "-wal")] if path != url else []
+    files = files_of(url)
+    before = _size(files)
+    n, is_gone = (count_rows(url, span), True) if dry_run else delete_rows(url, span, advance)
+    n_bytes = max(0, before - _size(files)) if files else None  # writers, and a log that is read, may let it grow
+    return Pruned(n, n_bytes, is_gone=is_gone)
 
 
 def _size(files: list[Path]) -> int:
@@ -123,7 +119,7 @@ class _Sieve:
         Raises:
             OSError: the file cannot be read, or the copy not written.
         """
-        with _locked(self._file):  # no batch is half written now, and what is whole stays
+        with _held(self._file):  # no batch is half written now, and what is whole stays
             end = os.fstat(self._file.fileno()).st_size
         self._pass(end)
 
@@ -137,7 +133,7 @@ class _Sieve:
             RecordError: the file was rotated or replaced meanwhile.
             OSError: the copy cannot be written.
         """
-        with _locked(self._file):
+        with _held(self._file):
             self._check_place()
             before = os.fstat(self._file.fileno()).st_size
             self._pass(before)
@@ -146,7 +142,7 @@ class _Sieve:
             else:
                 self._finish()
                 self._copy_path.replace(self._path)
-            _force_folder(self._path.absolute().parent)
+            force_folder(self._path.absolute().parent)
         return before - self._copy.tell()
 
     def _pass(self, end: int) -> None:
@@ -194,26 +190,16 @@ class _Sieve:
         os.fsync(self._copy.fileno())
 
 
-def _force_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 @contextmanager
-def _locked(file: BinaryIO) -> Iterator[None]:
+def _held(file: BinaryIO) -> Iterator[None]:
     """Keep writers off a file.
 
     Raises:
-        OSError: the file system cannot.
-        RecordError: the system cannot.
+        RecordError: there are no locks here.
     """
-    if sys.platform == "win32":
-        raise RecordError("files of JSON lines cannot be pruned on Windows while they may be written")
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
+    with locked(file.fileno()) as is_locked:
+        if not is_locked:
+            raise RecordError(
+                "files of JSON lines cannot be pruned where the system has no locks: writers may be at them"
+            )
         yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)

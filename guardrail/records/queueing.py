@@ -18,8 +18,9 @@ class Durability(StrEnum):
 
 
 class WhenFull(StrEnum):
-    """What gives way when the queue is full: `drop`, the newest record, which is counted; `block`, the caller, who
-    waits for room, `timeout_s` at most.
+    """What gives way when the queue is full: `drop`, the newest record, which is counted, but for stops under `sync`;
+    `block`, the caller, who waits for room, `timeout_s` at most. What is not dropped waits beyond the bounds: up to
+    twice as much, then it is dropped as well.
     """
 
     DROP = "drop"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 from guardrail.errors import RecordError
 from guardrail.records.jsonl import rotated_files
@@ -40,11 +41,8 @@ class Span:
             return False
         if self.since is None and self.until is None:
             return True
-        try:
-            time = moment(record.time)
-        except RecordError:
-            return False
-        return not ((self.since and time < self.since) or (self.until and time >= self.until))
+        time = time_of(record)
+        return time is not None and not ((self.since and time < self.since) or (self.until and time >= self.until))
 
 
 ALL = Span()
@@ -109,8 +107,10 @@ def _kind_by_name(path: Path) -> str:
 
 
 def database_url(source: str | Path) -> str:
-    """Return the URL of a database; a file is SQLite's."""
-    return source if isinstance(source, str) and "://" in source else f"sqlite:///{Path(source).absolute()}"
+    """Return the URL of a database; a file is SQLite's, whose name may hold anything."""
+    if isinstance(source, str) and "://" in source:
+        return source
+    return f"sqlite:///{quote(os.fsencode(Path(source).absolute()))}"
 
 
 def moment(text: str) -> datetime:
@@ -124,6 +124,14 @@ def moment(text: str) -> datetime:
     except ValueError:
         raise RecordError(f"{text[:40]!r} is no time", hint="write it as 2026-11-30 or 2026-11-30T12:00:00") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def time_of(record: Record) -> datetime | None:
+    """Return when a record was made; None if its time cannot be read."""
+    try:
+        return moment(record.time)
+    except RecordError:
+        return None
 
 
 def _read_files(path: Path, skipped: Skipped | None) -> Iterator[Record]:

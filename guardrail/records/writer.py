@@ -31,8 +31,8 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.05, 1.0
 a stop waits, so that a store that is back soon costs no stop its record's safety. Our choice."""
 
 OVERRUN = 2
-"""Under `block`, callers that were kept long enough go on, and their records still wait: up to so many times the bound,
-then they are dropped."""
+"""Callers that were kept long enough go on, and their records still wait: up to so many times the bound, then they are
+dropped. So far stops under `sync` are let in by `drop`, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Writer:
                 raise RecordError(f"the {self._name} sink is closed")
             fill = max((len(self._queue) + 1) / queueing.max_waiting, (self._n_bytes + n_bytes) / queueing.max_bytes)
             is_full = bool(self._queue) and fill > 1
-            if not is_full or (queueing.when_full is WhenFull.BLOCK and fill <= OVERRUN):
+            if not is_full or ((is_sync or queueing.when_full is WhenFull.BLOCK) and fill <= OVERRUN):
                 one = _Waiting(record, n_bytes, is_sync, _future() if is_sync or is_full else None)
                 self._add(one)
                 return Receipt(one.stored, queueing.timeout_s) if one.stored else None
@@ -233,7 +233,8 @@ class Writer:
         except RecordError:
             raise
         except Exception as error:  # the record sink's edge: whatever a store raises, its thread lives on
-            raise RecordError(f"the store raised {type(error).__name__}") from error
+            is_away = isinstance(error, OSError | MemoryError)  # what the system has not now, it may have later
+            raise RecordError(f"the store raised {type(error).__name__}", retryable=is_away) from error
 
     def _tell(self, error: RecordError | None) -> None:
         """Log once that the store is away, and once that it is back."""

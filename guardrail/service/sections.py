@@ -208,7 +208,7 @@ class RecordSettings(_Section):
         hash_key: of the text's keyed hash, at least 16 bytes; unset records no hash.
         positions: keep every judged position's probabilities, which replay needs.
         durability: "sync" stores a stop before it is told; "batch" tells it at once.
-        when_full: what gives way when too many records wait: "drop", the record, or "block", the caller.
+        when_full: what gives way when too many records wait: "drop", what is no stop, or "block", the caller.
         max_waiting: records that may wait.
         flush_s: seconds that records wait for others.
         max_bytes: size from which a new file of JSON lines is begun; unset never does.
@@ -224,11 +224,17 @@ class RecordSettings(_Section):
     durability: Durability = Durability.SYNC
     when_full: WhenFull = WhenFull.DROP
     max_waiting: int = Field(default=10_000, ge=1)
-    flush_s: float = Field(default=0.0, ge=0)
+    flush_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     max_bytes: int | None = Field(default=None, ge=1)
-    max_files: int | None = Field(default=None, ge=0)
+    max_files: int | None = Field(default=None, ge=1)
     log: bool = False
     opentelemetry: bool = False
+
+    @model_validator(mode="after")
+    def _rotate(self) -> Self:
+        if self.max_files and not self.max_bytes:
+            raise ValueError("max_files needs max_bytes: without it no file is ever rotated")
+        return self
 
 
 class KeySettings(_Section):

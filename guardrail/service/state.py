@@ -59,8 +59,7 @@ class Service:
     @property
     def n_record_failures(self) -> int:
         """Records that a sink lost."""
-        n_failed = sum(guard.n_failed_writes for guard in (self.guard, *self._guards.values()))
-        return n_failed + sum(getattr(sink, "n_lost", 0) for sink in self.guard.sinks)
+        return self.guard.n_record_failures
 
     @property
     def n_records_waiting(self) -> int:

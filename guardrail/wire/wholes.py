@@ -82,6 +82,7 @@ def judging(
 
     Raises:
         NotUnderstood: it is of no format that the guard reads.
+        StreamError: a text in it is none, or reasoning stands behind the answer.
     """
     wholes = read(response)
     choices: list[Held] = response.get("choices") or []

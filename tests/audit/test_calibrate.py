@@ -247,11 +247,25 @@ def test_rows_of_a_scan_are_read_with_their_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["[]", "{", '{"direction": "up", "score": 1}', '{"score": "much"}', '{"risk_probabilities": {}}']
+    "line",
+    [
+        "[]",
+        "{",
+        '{"direction": "up", "score": 1}',
+        '{"score": "much"}',
+        '{"risk_probabilities": {}}',
+        '{"score": NaN}',
+        '{"score": Infinity}',
+        '{"score": 7}',
+        '{"score": -0.01}',
+        '{"score": true}',
+        '{"risk_probabilities": {"Controversial": NaN, "Unsafe": 0.2}}',
+        '{"risk_probabilities": {"Controversial": 0.9, "Unsafe": 0.2}}',
+    ],
 )
 def test_lines_that_are_no_rows_are_refused(tmp_path: Path, line: str) -> None:
-    """Named by their number."""
+    """Named by their number; a probability lies between 0 and 1."""
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"score": 0.5}\n' + line + "\n")
-    with pytest.raises(ConfigurationError, match="2"):
+    path.write_text('{"score": 0.5}\n\n' + line + "\n")
+    with pytest.raises(ConfigurationError, match="line 3"):
         read_scored(path, SIDES, None)

@@ -34,6 +34,15 @@ def test_wilson_is_scipys(n: int, share: float) -> None:
     assert (ours.low, ours.high) == pytest.approx((found.low, found.high), abs=1e-9)
 
 
+@given(st.integers(1, 20_000), st.none() | st.floats(0.01, 1), st.floats(0.5, 0.9999))
+def test_a_share_of_nothing_begins_at_nothing(n: int, part: float | None, confidence: float) -> None:
+    """And one of everything ends at everything: exactly, whatever rounding does."""
+    none, every = (wilson(hits, n, n_effective=part and part * n, confidence=confidence) for hits in (0, n))
+    assert (none.low, every.high) == (0, 1)
+    assert none.high > 0
+    assert every.low < 1
+
+
 counts = st.integers(0, 500)
 
 

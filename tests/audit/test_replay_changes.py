@@ -21,10 +21,11 @@ from guardrail.guard import Guard
 from guardrail.normalise_rules import NormaliseRules
 from guardrail.policy import OnStop, Policy, TooLong
 from guardrail.policy_file import load_policy
-from guardrail.records import MemorySink, Privacy, Record
+from guardrail.records import MemorySink, Positions, Privacy, Record
 from guardrail.records.record import FailureRecord
-from guardrail.taxonomy import RiskLevel
+from guardrail.taxonomy import PROMPT_LABELS, RiskLevel
 from guardrail.testing import HashEngine
+from guardrail.verdict import Verdict
 
 STOP, ASK, FLAG, ALLOW = Action.STOP, Action.ASK, Action.FLAG, Action.ALLOW
 
@@ -159,7 +160,8 @@ OLD = load_policy("balanced")
         ({"name": "another name"}, (), ()),
         ({"judge_system": True}, ("judge_system",), ()),
         ({"cascade": CascadeRules(0.3, 0.4)}, ("cascade",), ("cascade",)),
-        ({"normalise": NormaliseRules(prompts=True)}, ("normalise",), ("normalise",)),
+        ({"normalise": NormaliseRules(prompts=True)}, ("normalise",), ()),
+        ({"normalise": NormaliseRules(answers=True)}, (), ("normalise",)),
         ({"max_held_chars": 10}, (), ("max_held_chars",)),
         ({"max_held_chars": 10_000}, (), ()),
     ],
@@ -172,7 +174,31 @@ def test_settings_that_records_cannot_replay_are_named(
     new = replace(OLD, **changes)  # type: ignore[arg-type]
     assert limits_of(prompt, new, OLD) == of_prompt
     assert limits_of(answer, new, OLD) == of_answer
-    assert limits_of(answer, new, None) == ()
+    assert limits_of(answer, new, None) == (of_answer if new.normalise.answers else ())
+
+
+def test_a_second_model_that_rules_decided_on_is_named(traffic: list[Record]) -> None:
+    """A stop that it was not asked about, though another reading was in doubt; an answer that it may have cleared."""
+    strict, loose = (replace(load_policy(name), judge_system=False) for name in ("strict", "loose"))
+    prompt, answer = traffic[0], traffic[1]
+    for harms, named in (((0.95,), ()), ((0.95, 0.02), ()), ((0.95, 0.5), ("cascade",)), ((0.5, 0.02), ())):
+        readings = Positions.of_readings([verdict_of(harm) for harm in harms])
+        record = prompt.model_copy(update={"positions": readings.to_bytes()})
+        assert limits_of(record, loose, strict) == named
+        assert limits_of(record, replace(strict, on_failure=FLAG), strict) == ()
+    least = replace(loose, response=replace(loose.response, non_safe_threshold=0.01, unsafe_threshold=0.02))
+    assert limits_of(answer, least, loose) == ("cascade",)
+    without = replace(loose, cascade=CascadeRules(grace_tokens=0))
+    assert limits_of(answer, replace(least, cascade=without.cascade), without) == ()
+
+
+def verdict_of(harm: float) -> Verdict:
+    """A prompt's verdict with some probability of being Controversial."""
+    labels = PROMPT_LABELS
+    risk = [harm if level is RiskLevel.CONTROVERSIAL else 1 - harm if level is RiskLevel.SAFE else 0.0
+            for level in labels.risks]  # fmt: skip
+    category = [1.0] + [0.0] * (len(labels.categories) - 1)
+    return Verdict(labels, tuple(risk), tuple(category))
 
 
 @pytest.mark.parametrize("made_by", [None, replace(OLD, name="old")])

@@ -144,7 +144,8 @@ async def _read(load: Load, http: httpx.AsyncClient, habit: Habit, kind: str, rn
     load.look("proxy", kind, shown, ended=has_ended)
     load.counts[f"proxy {habit.name} {'ended' if has_ended else 'left'}"] += 1
     if not habit.pause_s:
-        sent = (await http.get(f"{load.llm_url}/sent/{name}")).json()["times"]
+        async with httpx.AsyncClient() as other:  # the LLM's server closes connections that rest
+            sent = (await other.get(f"{load.llm_url}/sent/{name}")).json()["times"]
         load.delays_ms.setdefault("proxy", []).extend(_delays(load.answers[kind].pieces, sent, arrivals))
 
 
@@ -176,8 +177,9 @@ async def stream_feeder(load: Load, seed: int, habit: Habit) -> None:
         try:
             await _feed(load, client, habit, kind, rng)
         except ClientError as error:
-            load.counts["stream refused"] += 1
-            if "overloaded" not in str(error) and "1013" not in str(error) and "503" not in str(error):
+            if "too many" in str(error):
+                load.counts["stream refused"] += 1
+            else:
                 load.odd[f"stream: {str(error)[:60]}"] += 1
             await asyncio.sleep(rng.random())
 

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,7 +176,8 @@ def summary(load: Load, memory: list[float], metrics: str, stored: list[Any]) ->
         "decisions": counted(metrics, "guardrail_decisions_total{"),
         "stored": len(stored),
         "lost": counted(metrics, "guardrail_record_failures "),
-        "failures": counted(metrics, "guardrail_failures_total{"),
+        "failures": dict(Counter(record.failure.kind for record in stored if record.failure)),
+        "reasons": dict(Counter(f"{record.direction} {record.action} {record.reason}" for record in stored)),
         "memory MB": [round(memory[i]) for i in range(0, len(memory), max(1, len(memory) // 10))],
         "delay ms p50/p95/p99": {
             route: [round(statistics.quantiles(found, n=100)[i]) for i in (49, 94, 98)]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from guardrail.cli.main import run
 from guardrail.encoding import GuardTokenizer
 from guardrail.guard import Guard
+from guardrail.normalise_rules import NormaliseRules
 from guardrail.policy_file import load_policy
+from guardrail.policy_text import render_policy
 from guardrail.records import open_sink
 from guardrail.taxonomy import RESPONSE_LABELS, RiskLevel
 from guardrail.testing import FakeEngine
@@ -105,6 +108,27 @@ def test_without_labels_the_reader_is_told(store: Path, capsys: pytest.CaptureFi
     """All traffic is taken as harmless."""
     assert run(["calibrate", str(store), "--target-fpr", "0.1"]) == 0
     assert "No labels: all traffic is taken as harmless" in capsys.readouterr().out
+
+
+def test_rows_that_rules_had_a_say_in_are_told(
+    guard: Guard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Answers with a normalised twin; of prompts only those that were really stopped before it was read."""
+    policy, path = tmp_path / "mine.toml", tmp_path / "records.jsonl"
+    mine = replace(load_policy("shadow"), name="mine", normalise=NormaliseRules(True, True))
+    policy.write_text(render_policy(mine))
+    with open_sink(path) as sink:
+        recording = guard.with_policy(mine, sinks=[sink])
+        for number in range(20):
+            recording.check_prompt(f"question {number}", conversation_id=f"c{number}")
+            recording.check_response("hi", f"answer {number}", conversation_id=f"c{number}")
+    arguments = (str(path), "--target-fpr", "0.5", "--holdout", "0")
+    assert any(
+        "40 rows were made under policies that are not at hand" in one for one in told(capsys, *arguments)["facts"]
+    )
+    facts = told(capsys, *arguments, "--made-by", str(policy))["facts"]
+    assert any("20 rows were also read with their disguises undone" in one for one in facts)
+    assert not any("not at hand" in one for one in facts)
 
 
 def test_too_few_rows_are_refused(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,8 @@ No fixture of conftest.py is used, since these tests also run against the instal
 
 import csv
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -103,6 +105,16 @@ def test_prune_deletes_what_is_old(store: Path, capsys: pytest.CaptureFixture[st
     assert days(store) == [1]
 
 
+def test_a_time_that_is_none_ends_no_count(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The record is counted, and said to have no time."""
+    line = json.loads(store.read_text("utf-8").splitlines()[0])
+    with store.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**line, "time": "yesterday"}) + "\n")
+    assert run(["records", "count", str(store), "--json"]) == Exit.OK
+    told = json.loads(capsys.readouterr().out)
+    assert (told["records"], told["timeless"], told["unreadable"]) == (5, 1, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -145,3 +157,25 @@ def test_databases_are_stores_too(records: list[Record], tmp_path: Path, capsys:
     assert run(["records", "prune", str(path), "--older-than", "60d"]) == Exit.OK
     assert run(["records", "count", f"sqlite:///{path}", "--json"]) == Exit.OK
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["records"] == 3
+
+
+def test_what_is_deleted_and_not_gone_is_told(
+    records: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody reads the SQLite file all the while; then nobody does."""
+    sql = pytest.importorskip("guardrail.records.sql", exc_type=ImportError, reason="databases need the extra `sql`")
+    monkeypatch.setattr(sql.deleting, "LOCK_S", 0.0)
+    path = tmp_path / "decisions.db"
+    opened = sql.SqlStore(f"sqlite:///{path}")
+    opened.append(records, sync=False)
+    command = ["records", "prune", str(path), "--older-than", "60d"]
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM guardrail_decisions").fetchone()
+        assert run(command) == Exit.OK
+        told = capsys.readouterr()
+        assert told.out.startswith("1 records deleted, 0.0 MB (before ")
+        assert "prune again when nobody reads it" in told.err.replace("\n", " ")
+    assert run([*command, "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["gone"] is True
+    opened.close()

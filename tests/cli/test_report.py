@@ -126,4 +126,7 @@ def test_a_database_is_told_without_its_password(
     assert by_file["n"] == len(made)
     assert by_file["counts"] == by_url["counts"]
     assert by_file["source"] == "decisions.db"
-    assert _name("postgresql+psycopg://me:secret@db:5432/guard?password=secret") == "postgresql+psycopg://db:5432/guard"
+    assert (
+        _name("postgresql+psycopg://me:secret@db:5432/guard?password=secret")
+        == "postgresql+psycopg://me:***@db:5432/guard?password=***"
+    )

@@ -199,7 +199,7 @@ def killed(scene: Scene) -> Seen:
 FAULTS: dict[str, Callable[[Scene], Seen]] = {
     "a client hangs up": reader_goes_away,
     "the LLM's connection breaks": llm_dies,
-    "SIGTERM, and time to end": terminated(drain_s=20),
+    "SIGTERM, and time to end": terminated(drain_s=5),
     "SIGTERM, and no time": terminated(drain_s=0.2),
     "kill -9 of the service": killed,
 }

@@ -88,6 +88,13 @@ def test_parquet_is_typed(tmp_path: Path) -> None:
     assert (row["failure"], row["unreadable"], row["text"]) == (None, [], "x")
 
 
+def test_a_time_that_cannot_be_read_is_none_in_parquet(tmp_path: Path) -> None:
+    """It costs no record; CSV and JSON lines keep it as it is."""
+    record, path = Record.of(decision()).model_copy(update={"time": "yesterday"}), tmp_path / "out.parquet"
+    assert export_records([record, Record.of(decision())], path) == 2
+    assert [row["time"] is None for row in pq.read_table(path).to_pylist()] == [True, False]
+
+
 def test_vectors_are_every_position(tmp_path: Path) -> None:
     """Of answers and of prompts; none where a record keeps none."""
     made = [Record.of(answered(), "", FULL), Record.of(decision(), "", FULL), Record.of(decision())]

@@ -36,6 +36,15 @@ def test_lines_stand_behind_what_the_file_held(tmp_path: Path) -> None:
     assert numbers(path) == [0, 10, 1, 11, 2, 12]
 
 
+def test_a_store_that_is_closed_takes_nothing(tmp_path: Path) -> None:
+    """And says so as all failures of records are told."""
+    store = JsonlStore(tmp_path / "r.jsonl")
+    store.close()
+    with pytest.raises(RecordError, match="closed") as caught:
+        store.append([record(0)], sync=False)
+    assert not caught.value.retryable
+
+
 def test_a_record_file_is_its_owners_alone(tmp_path: Path) -> None:
     """Kept text may be private."""
     JsonlStore(tmp_path / "r.jsonl").close()

@@ -6,7 +6,7 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import RecordError
 from guardrail.guard import Guard
-from guardrail.records import JsonlSink, JsonlStore, Queueing, jsonl
+from guardrail.records import JsonlSink, JsonlStore, Queueing, Skipped, read_records
 from guardrail.testing import MarkerEngine
 from tests.records.made import lines, record
 
@@ -108,35 +108,79 @@ def test_on_a_full_disk_nothing_is_lost_and_no_decision_changes(
     ]
 
 
-def test_a_file_system_without_locks_takes_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is taken back there, since others may have written behind it: a fragment stays, and no record is lost."""
+@pytest.fixture(params=["no locks", "may only grow"])
+def lasting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that was written can be taken back: others may have written behind it, or the system refuses."""
 
-    def refuse(fd: int, how: int) -> None:  # as fcntl.flock
+    def refuse(*_: int) -> None:
         raise OSError(38, "Function not implemented")
 
-    path, again = tmp_path / "r.jsonl", record(1)
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    name = (fcntl, "flock") if request.param == "no locks" else (os, "ftruncate")
+    monkeypatch.setattr(*name, refuse)
+
+
+@pytest.mark.usefixtures("lasting")
+def test_what_cannot_be_taken_back_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that was cut off goes on where it ends: a fragment stays, and each record is there once."""
+    path, batch, write = tmp_path / "r.jsonl", [record(number) for number in range(1, 5)], os.write
+    size = len(batch[0].to_json())
     store = JsonlStore(path)
     store.append([record(0)], sync=False)
-    monkeypatch.setattr(jsonl, "_write", _half_then_full(jsonl._write))
-    with pytest.raises(RecordError, match="No space"):
-        store.append([again], sync=False)
-    store.append([again], sync=False)
+
+    def fail_after(n_bytes: int) -> None:
+        left = [n_bytes]
+
+        def cut(fd: int, data: memoryview) -> int:
+            if not left[0]:
+                raise OSError(28, "No space left on device")
+            n = write(fd, data[: left[0]])
+            left[0] -= n
+            return n
+
+        monkeypatch.setattr(os, "write", cut)
+
+    for n_bytes in (int(1.5 * size), 0, 1, 2 * size):
+        fail_after(n_bytes)
+        with pytest.raises(RecordError, match="No space"):
+            store.append(batch, sync=True)
+    monkeypatch.setattr(os, "write", write)
+    store.append(batch, sync=True)
+    store.append([record(5)], sync=True)
     store.close()
-    first, fragment, last = path.read_text("utf-8").splitlines()
-    assert last.startswith(fragment)
-    path.write_text(f"{first}\n{last}\n")
-    assert numbers(path) == [0, 1]
+    skipped = Skipped()
+    assert [r.conversation_id for r in read_records(path, skipped=skipped)] == ["0", "1", "2", "3", "4", "5"]
+    assert skipped.n_lines == 2
 
 
-def _half_then_full(write: Callable[[int, bytes], None]) -> Callable[[int, bytes], None]:
-    calls: list[int] = []
+@pytest.mark.usefixtures("lasting")
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_what_was_written_and_not_forced_is_only_forced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_moved: bool
+) -> None:
+    """However often that fails, and though the file is moved aside meanwhile."""
+    path, batch, fsync = tmp_path / "r.jsonl", [record(1), record(2)], os.fsync
+    store = JsonlStore(path)
 
-    def write_half(fd: int, data: bytes) -> None:
-        calls.append(fd)
-        if len(calls) == 1:
-            write(fd, data[: len(data) // 2])
-            raise OSError(28, "No space left on device")
-        write(fd, data)
+    def fail(fd: int) -> None:  # as os.fsync
+        raise OSError(5, "Input/output error")
 
-    return write_half
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        for _ in range(3):
+            with pytest.raises(RecordError, match="Input/output error"):
+                store.append(batch, sync=True)
+    if is_moved:
+        path.rename(path.with_name("r.jsonl.1"))
+    forced: list[int] = []
+
+    def force(fd: int) -> None:  # as os.fsync
+        forced.append(os.fstat(fd).st_size)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", force)
+    store.append(batch, sync=True)
+    size = sum(len(one.to_json()) + 1 for one in batch)
+    assert forced[0] == size
+    store.append([record(3)], sync=True)
+    store.close()
+    assert [r.conversation_id for r in read_records(path)] == ["1", "2", "3"]

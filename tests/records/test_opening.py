@@ -40,6 +40,7 @@ def test_what_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
         ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
         ("postgresql://me:s@e/c:r@et@host/db?sslmode=require", "postgresql://me:***@host/db?sslmode=require"),
         ("postgresql://host/db?password=secret&user=me", "postgresql://host/db?password=***&user=me"),
+        ("postgresql://me@corp:secret@host/db", "postgresql://me@corp:***@host/db"),
     ],
 )
 def test_a_password_is_not_shown(target: str, shown: str) -> None:

@@ -1,5 +1,6 @@
 """Old records taken out of stores, and nothing else, whoever writes meanwhile."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -146,6 +147,22 @@ def test_what_is_deleted_from_a_sqlite_file_is_gone(tmp_path: Path) -> None:
     assert sum(map(len, left)) < before / 4
     assert not any(b"PRIVATE" in content for content in left)
     store.close()
+
+
+def test_files_without_locks_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer might be at them."""
+
+    def refuse(*_: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    path = tmp_path / "r.jsonl"
+    write(path, made(3, OLD))
+    before = path.read_bytes()
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RecordError, match="has no locks"):
+        prune_records(path, ALL_OLD)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

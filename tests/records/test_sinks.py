@@ -102,7 +102,7 @@ def test_kinds_of_parts_may_hold_anything(tokenizer: GuardTokenizer, tmp_path: P
         guard = Guard(MarkerEngine(tokenizer, RISKY), tokenizer, sinks=[sink])
         guard.check_prompt([{"role": "user", "content": ["hi", {"type": "image\udcff\n"}]}])
     assert guard.n_record_failures == 0
-    assert lines(tmp_path / "r.jsonl")[0].unreadable == ["image\ufffd\n"]
+    assert lines(tmp_path / "r.jsonl")[0].unreadable == ["unknown"]
 
 
 def test_a_sink_that_cannot_write_says_so(tmp_path: Path) -> None:

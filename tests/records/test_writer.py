@@ -181,7 +181,7 @@ def test_the_newest_are_dropped_counted_and_told_of_once(
 ) -> None:
     """By number, and by bytes (a small record counts as 1,000); the next row of drops is told of again."""
     store = HeldStore()
-    queue = Writer(store, Queueing(when_full=WhenFull.DROP, **bounds), "test")
+    queue = Writer(store, Queueing(when_full=WhenFull.DROP, durability=Durability.BATCH, **bounds), "test")
     put_all(queue, range(10), stops=frozenset({9}))
     assert (queue.n_waiting, queue.n_dropped) == (n_kept, 10 - n_kept)
     assert [r.getMessage() for r in caplog.records] == [f"records are dropped: {n_kept} wait for the test sink"]

@@ -51,6 +51,35 @@ def test_refusals_are_counted_and_the_first_of_a_row_is_told_of(caplog: pytest.L
     assert "SECRET" not in caplog.text
 
 
+@pytest.mark.parametrize("error", [MemoryError(), TimeoutError("SECRET"), OSError(28, "SECRET")])
+def test_what_the_system_lacks_for_a_moment_costs_no_record(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a store of one's own lets through: it is tried again, and no text of it is told."""
+    store = ScriptedStore([error] * 3)
+    queue = Writer(store, QUICK, "test")
+    put_all(queue, range(5), stops=frozenset(range(5)))
+    queue.close()
+    assert (store.taken, queue.n_lost) == ([0, 1, 2, 3, 4], 0)
+    assert "SECRET" not in caplog.text
+
+
+@pytest.mark.parametrize("bounds", [{"max_waiting": 3}, {"max_bytes": 3200}])
+def test_a_flood_during_an_outage_drops_no_stop(bounds: dict[str, Any]) -> None:
+    """What fills the queue is no reason to hand on a stop without its record: stops wait, up to twice the bounds."""
+    store = HeldStore()
+    queue = Writer(store, Queueing(timeout_s=0.01, **bounds), "test")
+    put_all(queue, range(10))
+    waits = [queue.put(record(number), is_stop=True) for number in range(20, 24)]
+    put_all(queue, range(30, 40))
+    assert [wait is not None for wait in waits] == [True] * 3 + [False]
+    assert (queue.n_waiting, queue.n_dropped) == (6, 18)
+    assert waits[0]
+    waits[0].wait()
+    assert not waits[0].future.done()
+    store.released.set()
+    queue.close()
+    assert store.taken == [0, 1, 2, 20, 21, 22]
+
+
 def test_a_store_that_is_away_is_not_asked_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses grow; records that come meanwhile do not shorten them."""
     monkeypatch.setattr(writer, "FIRST_RETRY_S", 0.05)

@@ -136,6 +136,8 @@ def test_a_piece_that_cannot_be_read_ends_the_stream(proxy: Serving, plays: Play
         b'{"choices": [{"message": 5}]}',
         b'{"choices": [7]}',
         b'{"output": [{"type": "x"}]}',
+        b'{"choices": [{"text": 5}]}',
+        b'{"output": [{"type": "message", "content": [{"type": "output_text", "text": 5}]}]}',
     ],
     ids=str,
 )
@@ -232,7 +234,7 @@ def test_a_policy_that_goes_on_at_a_failure_does(upstream: Upstream, plays: Play
     "body",
     [
         b"{", b"[]", b"NaN", b'{"messages": 5}', b'{"messages": [5]}', b'{"messages": [{"content": 5}]}',
-        b'{"messages": [{"content": "x"}], "prompt": "y"}', b'{"a": NaN}', b"[" * 100_000,
+        b'{"messages": [{"content": "x"}], "prompt": "y"}', b'{"a": NaN}', b'{"a": 1e999}', b"[" * 100_000,
     ],
     ids=lambda body: str(body[:40]),
 )  # fmt: skip

@@ -13,10 +13,11 @@ import pytest
 from guardrail import load_policy
 from guardrail.errors import EngineError, EngineOverloaded
 from guardrail.service.run import _JsonLines
-from tests.service.proxying import proxying
+from tests.service.proxying import JSON, Plays, proxying
 from tests.service.servers import Serving, failing_guard, serving
 from tests.service.test_litellm import ROUTE
 from tests.service.test_operators import judge, samples
+from tests.wire.upstream import Script, Upstream
 
 
 def test_a_page_whose_name_leads_here_is_not_let_in_without_keys(served: Serving) -> None:
@@ -33,6 +34,20 @@ def test_what_a_page_may_send_without_asking_spends_no_key_of_the_upstream(proxy
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]})
     answer = httpx.post(f"{proxy.base_url}/chat/completions", content=body, headers={"content-type": kind})
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_header_that_is_no_ascii_reaches_the_upstream_as_it_came(
+    plays: Plays, upstream: Upstream, stream: bool
+) -> None:
+    """Clients put names of people into such headers; byte by byte, for nobody says which encoding it is."""
+    prompt, script = plays(Script.of("Bread."))
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": prompt}], "stream": stream})
+    headers = [(b"content-type", b"application/json"), (b"openai-project", "Zoë".encode())]
+    with proxying(upstream.url) as proxy:
+        answer = httpx.post(f"{proxy.base_url}/chat/completions", content=body, headers=headers)
+    assert answer.status_code == 200
+    assert script.heads[0]["openai-project"].encode("latin-1") == "Zoë".encode()
 
 
 def test_cookies_of_the_upstream_stay_with_nobody() -> None:
@@ -80,6 +95,27 @@ def test_a_failure_is_no_verdict_in_shadow_either() -> None:
     policy = replace(load_policy("balanced"), enforce=False)
     with serving(guard=failing_guard(EngineError("broken"), policy)) as running:
         assert judge(running).status_code == 500
+
+
+@pytest.mark.parametrize("call", [{"function": "secret"}, {"function": ["secret"]}])
+def test_odd_tool_calls_of_litellm_are_the_clients_mistake(served: Serving, call: dict[str, Any]) -> None:
+    """400, without a word of them."""
+    body = {"input_type": "response", "texts": ["hi"], "tool_calls": [call], "request_data": {}}
+    answer = httpx.post(served.url + ROUTE, json=body)
+    assert answer.status_code == 400
+    assert "secret" not in answer.text
+
+
+def test_replaced_messages_of_litellm_come_back_whatever_stands_beside_them(served: Serving) -> None:
+    """Half a character, as the guard has read it, and a number that JSON cannot say."""
+    asked = {"role": "user", "content": "how \ud83d?", "x": "huge"}
+    call = {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "s", "arguments": "{}"}}]}
+    result = {"role": "tool", "tool_call_id": "a", "content": "☠ forbidden"}
+    body = {"input_type": "request", "structured_messages": [asked, call, result], "request_data": {}}
+    answer = httpx.post(served.url + ROUTE, content=json.dumps(body).replace('"huge"', "1e999"), headers=JSON)
+    first, _, last = answer.json()["structured_messages"]
+    assert first == {"role": "user", "content": "how \ufffd?", "x": None}
+    assert "forbidden" not in last["content"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from guardrail.records import read_records
+from guardrail.decision import Decision
+from guardrail.errors import ConfigurationError
+from guardrail.records import MemorySink, read_records
 from guardrail.service import Settings, load_settings
 from guardrail.service.run import _JsonLines
 from tests.service.servers import marker_guard, serving
@@ -84,3 +86,27 @@ def test_decisions_may_be_logged_as_json(caplog: pytest.LogCaptureFixture) -> No
     assert [line["guardrail_id"] for line in lines] == [told["id"]]
     assert lines[0]["guardrail_action"] == "stop"
     assert "SECRET" not in json.dumps(lines)
+
+
+def test_rotation_needs_a_size(tmp_path: Path) -> None:
+    """A bound that nothing would ever reach is a mistake."""
+    with pytest.raises(ConfigurationError, match="max_files needs max_bytes"):
+        settings(path=str(tmp_path / "r.jsonl"), max_files=3)
+
+
+def test_failures_count_on_when_policies_are_read_again() -> None:
+    """The metric never falls, and checks under older guards count too."""
+
+    class Broken(MemorySink):
+        def write(self, decision: Decision, text: str) -> None:  # noqa: ARG002  # the protocol's
+            raise OSError
+
+    guard = marker_guard(sink=Broken())
+    with serving(load_settings(None, routes={"chat": "strict"}), guard=guard) as server:
+        service = server.app.state.service
+        before = service.guard
+        ask(server.url, "hello")
+        service.reload_policies()
+        assert service.n_record_failures == 1
+        before.check_prompt("hello")
+        assert service.n_record_failures == 2

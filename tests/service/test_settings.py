@@ -99,9 +99,14 @@ def test_a_public_address_is_served_with_keys_or_when_told_so() -> None:
     load_settings(None, server={"host": EVERYWHERE, "allow_public": True})
 
 
-def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("[server\n", "line 1"), ("a = " + "[" * 20_000, "recursion"), ("a = " + "9" * 20_000, "digits")],
+    ids=["open", "deep", "long"],
+)
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, text: str, says: str) -> None:
     """The message leads to the line."""
     path = tmp_path / "bad.toml"
-    path.write_text("[server\n")
-    with pytest.raises(ConfigurationError, match=r"bad\.toml is no TOML: .*line 1"):
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=rf"bad\.toml is no TOML: .*{says}"):
         load_settings(path)

@@ -135,7 +135,7 @@ def test_what_begins_on_a_socket_can_go_on_over_http_and_back(served: Serving, c
 
 GARBAGE = [
     "{", "[]", '"delta"', '{"type": "delta"}', '{"type": "fly"}', '{"type": "delta", "text": 1}', b"\xff\x00",
-    '{"type": "delta", "text": "x", "more": 1}', '{"type": "delta", "text": "\\ud83d"}', "",
+    '{"type": "delta", "text": "x", "flying": 1}', '{"type": "delta", "text": "\\ud83d"}', "",
     '{"type": "open", "messages": "again"}', '{"type": "delta", "text": "x", "offset": 99}',
     '{"type": "delta", "text": "x", "offset": -1}', "[" * 50000,
 ]  # fmt: skip

@@ -28,6 +28,12 @@ def read(folder: Path, text: str, kind: type[Any] = SftSettings) -> Any:
     return load_settings(folder / "run.toml", kind)
 
 
+def test_a_file_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    """The reader's own limit is no traceback."""
+    with pytest.raises(ConfigurationError, match=r"cannot read settings run\.toml"):
+        read(tmp_path, "a = " + "[" * 20_000)
+
+
 def test_values_arrive_with_their_types_and_defaults(tmp_path: Path) -> None:
     """Paths, whole numbers where a fraction may stand, tuples, tables of tables."""
     found = read(tmp_path, SFT + 'epochs = 2\nclass_weights = [2, 1.5, 1]\n[sources."a.jsonl"]\nskip_langs = ["de"]\n')

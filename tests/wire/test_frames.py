@@ -1,6 +1,7 @@
 """Server-sent events, cut anywhere."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,21 @@ def test_an_object_over_several_lines_is_one() -> None:
     """As the standard has it."""
     ((found, _),) = Frames().take(b'data: {"a":\ndata: 1}\n\n')
     assert found == {"a": 1}
+
+
+def test_a_number_that_json_cannot_say_is_null() -> None:
+    """What is written again would be no JSON else, and clients in most languages would choke on it."""
+    ((found, pack),) = Frames().take(b'data: {"a": [NaN, -Infinity, 1e999, 0.5, 1e9]}\n\n')
+    assert found == {"a": [None, None, None, 0.5, 1e9]}
+    assert pack(found) == b'data: {"a": [null, null, null, 0.5, 1000000000.0]}\n\n'
+
+
+@pytest.mark.slow
+def test_many_empty_frames_stay_linear() -> None:
+    """An LLM that sends nothing but line ends does not hold the event loop (bound chosen far above the linear cost)."""
+    started = time.perf_counter()
+    assert list(Frames().take(b"\n" * 2**21)) == []
+    assert time.perf_counter() - started < 60
 
 
 def test_a_frame_without_an_end_is_not_waited_for() -> None:

@@ -23,9 +23,9 @@ from guardrail.audit.report.wording import (
     number,
     period,
     share,
-    shown,
     versions_text,
 )
+from guardrail.audit.wording import shown
 
 _STATIC = files("guardrail.audit.report").joinpath("static")
 _EMPTY = "There are no records to report on. Another period, tenant or store may hold some."

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from guardrail.audit.report.chart import strip
 from guardrail.audit.report.figures import Counts, Listed
 from guardrail.audit.report.markup import EMPTY, Html, joined, tag
-from guardrail.audit.report.wording import NONE, moment_text, number, rest_text, shown
+from guardrail.audit.report.wording import NONE, moment_text, number, rest_text
+from guardrail.audit.wording import shown
 
 ACTIONS = ("allow", "flag", "ask", "stop")
 

@@ -28,10 +28,10 @@ from guardrail.audit.report.wording import (
     plural,
     probability,
     share,
-    shown,
     version,
     width_text,
 )
+from guardrail.audit.wording import shown
 
 MAX_KINDS = 5
 """Most kinds of failure with a colour of their own."""

@@ -20,11 +20,11 @@ from guardrail.audit.report.wording import (
     probability,
     rest_text,
     share,
-    shown,
     version,
     versions_text,
     width_text,
 )
+from guardrail.audit.wording import shown
 
 MAX_LINES = 12
 """Most rows of a table: what is beyond them is on the page. Our choice."""

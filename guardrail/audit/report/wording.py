@@ -1,25 +1,12 @@
 """How figures and other people's names are written, in the terminal and on the page alike."""
 
-import unicodedata
-
 from guardrail.audit.report.figures import Listed, Report
+from guardrail.audit.wording import shown
 
 NONE = "–"
 """Stands for a figure that there is not."""
 
-_MAX_SHOWN_CHARS = 120
 _WIDTHS = ((7 * 86400, "week"), (86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
-
-
-def shown(text: str) -> str:
-    """Return a name or a message on one line, with a code in place of every character that is invisible or would move
-    others, such as a terminal's escape or a turn of the writing direction.
-    """
-    text = text if len(text) <= _MAX_SHOWN_CHARS else f"{text[: _MAX_SHOWN_CHARS - 1]}…"
-    return "".join(f"\\u{{{ord(c):x}}}" if unicodedata.category(c) in _UNSEEN else c for c in text)
-
-
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def number(value: float | None) -> str:

@@ -8,8 +8,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("sqlalchemy and alembic", "sql") from error
 
-from guardrail.records.sql.deleting import count_rows, delete_rows
+from guardrail.records.sql.deleting import count_rows, delete_rows, files_of
 from guardrail.records.sql.reading import read_rows
 from guardrail.records.sql.store import SqlStore
 
-__all__ = ["SqlStore", "count_rows", "delete_rows", "read_rows"]
+__all__ = ["SqlStore", "count_rows", "delete_rows", "files_of", "read_rows"]

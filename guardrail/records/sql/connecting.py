@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
@@ -70,9 +70,9 @@ class Database:
             return cls(found.set(drivername="postgresql+psycopg"), None)
         if found.drivername not in ("sqlite", "sqlite+pysqlite"):
             raise RecordError(f"records cannot be kept in {found.drivername[:40]!r}", hint=hint)
-        if not found.database or found.database == ":memory:" or found.query:
+        if not found.database or found.database == ":memory:" or found.query or found.host:
             raise RecordError("records in SQLite need a plain file", hint="write sqlite:///FILE")
-        return cls(found, Path(found.database))
+        return cls(found, _path(url))
 
     @property
     def name(self) -> str:
@@ -119,6 +119,12 @@ _COMMON: dict[str, Any] = {
 }
 
 
+def _path(url: str) -> Path:
+    """Return the file that a URL of SQLite names; SQLAlchemy itself decodes names since 2.1 only."""
+    quoted = url.partition(":///")[2].partition("?")[0]
+    return Path(os.fsdecode(unquote_to_bytes(quoted.encode("utf-8", "surrogateescape"))))
+
+
 def _sqlite(creator: partial[sqlite3.Connection]) -> Engine:
     return create_engine("sqlite://", creator=creator, **_COMMON)
 
@@ -156,7 +162,7 @@ def _use_log(connection: sqlite3.Connection) -> None:
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
     """Open a file so that nothing is written; one in a folder that is read-only has no log, and nobody changes it."""
-    address = f"file:{quote(str(path.absolute()))}"
+    address = f"file:{quote(os.fsencode(path.absolute()))}"
     connection = _connect(f"{address}?mode=ro", uri=True)
     try:
         connection.execute("SELECT 1 FROM sqlite_master")
@@ -164,8 +170,17 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
         connection.close()
         if path.with_name(f"{path.name}-wal").exists():
             raise
-        return _connect(f"{address}?mode=ro&immutable=1", uri=True)
+        connection = _connect(f"{address}?mode=ro&immutable=1", uri=True)
+    connection.text_factory = _text
     return connection
+
+
+def _text(stored: bytes) -> str | bytes:
+    """Return a text, or what is none as it is: its row is damaged, and is not to end the reading of others."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
 
 
 def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, inspect, select
+from sqlalchemy import Column, ColumnElement, Connection, inspect, select, type_coerce
 from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.types import NullType
 
 from guardrail.errors import RecordError
 from guardrail.records.reading import Skipped, Span
@@ -33,7 +34,8 @@ def read_rows(url: str, span: Span, skipped: Skipped | None) -> Iterator[Record]
     database = Database.of(url)
     with reading(database) as connection:
         columns = stored_columns(connection)
-        query = select(*columns).where(*within(span)).order_by(DECISIONS.c.time, DECISIONS.c.seq)
+        found = [_as_it_is(column) for column in columns] if database.path else columns
+        query = select(*found).where(*within(span)).order_by(DECISIONS.c.time, DECISIONS.c.seq)
         with connection.execution_options(yield_per=ROWS).execute(query) as rows:
             for row in rows.mappings():
                 try:
@@ -43,6 +45,11 @@ def read_rows(url: str, span: Span, skipped: Skipped | None) -> Iterator[Record]
                     if skipped is None:
                         raise RecordError(told) from None
                     skipped.add(told)
+
+
+def _as_it_is(column: Column[Any]) -> ColumnElement[Any]:
+    """Return what a cell of SQLite holds, of whatever type: one that is damaged is found out row by row."""
+    return type_coerce(column, NullType()).label(column.name)
 
 
 @contextmanager

@@ -1,15 +1,23 @@
 """Records as rows, and back. What a database cannot hold is changed as little as it takes: no record is lost for it."""
 
+import json
 from collections.abc import Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from sqlalchemy import JSON
+
+from guardrail.errors import RecordError
 from guardrail.records.reading import moment
 from guardrail.records.record import Record
+from guardrail.records.sql.tables import DECISIONS
 from guardrail.records.versions import read_record
 
 MOST = 2**63 - 1
 """Largest integer of both databases."""
+
+_IN_JSON = tuple(column.name for column in DECISIONS.columns if isinstance(column.type, JSON))
 
 REPLACEMENT = "\ufffd"
 
@@ -30,12 +38,19 @@ def row_of(record: Record, *, has_nul: bool) -> dict[str, Any]:
 
 
 def record_of(row: Mapping[str, Any]) -> Record:
-    """Return the record of a row that any version wrote.
+    """Return the record of a row that any version wrote, with its values as the driver gives them.
 
     Raises:
         RecordError: it holds none, or one of a version that is not known yet.
     """
-    return read_record({**row, "time": row["time"].isoformat()})
+    values = dict(row)
+    try:
+        time = row["time"]
+        values["time"] = (time if isinstance(time, datetime) else moment(time)).isoformat()
+        values |= {name: json.loads(row[name]) for name in _IN_JSON if isinstance(row.get(name), str)}
+    except (ValueError, TypeError, RecursionError, RecordError) as error:  # theirs may show what it holds
+        raise RecordError(f"not a record: its time or its JSON cannot be read ({type(error).__name__})") from None
+    return read_record(values)
 
 
 def _storable(value: Any, *, has_nul: bool) -> Any:

@@ -89,6 +89,16 @@ def test_a_server_that_will_not_go_is_killed(connect: Connect, journal: Path, wa
     assert "Traceback" not in client.errors
 
 
+def test_sigterm_ends_a_proxy_that_was_started_in_the_background(connect: Connect, journal: Path) -> None:
+    """Shells let Ctrl-C be ignored by what they start there."""
+    client = connect("sh", "-c", 'trap "" INT; exec "$@"', "sh", *GUARDRAIL, "--")
+    client.say({"id": 1, "method": "echo", "params": {}})
+    client.hear()
+    client.process.send_signal(signal.SIGTERM)
+    assert client.end() == 130
+    assert not is_alive(journal)
+
+
 def test_a_server_that_reads_nothing_does_not_keep_the_proxy(marked: Callable[..., list[str]]) -> None:
     """The client leaves while more than a pipe holds waits for the server; both end."""
     line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "vendor/x", "params": {"a": "x" * 2**20}})

@@ -29,6 +29,7 @@ PLAIN = {"note": "день", "n": 1}
         ({"messages": {"role": "user", "content": {"type": "image", "data": "/w==", "mimeType": "image/png"}}},
          [], ["image/png"], ["image"]),
         ({"data": "not a picture"}, [], ["not a picture"], []),
+        ({"type": ["image"], "data": "YQ=="}, [], ["YQ=="], []),
         ({"nextCursor": "x", "requestState": "y", "progressToken": "z", "ttlMs": 1}, [], [], []),
         ({"deep": {"nextCursor": "read"}}, [], ["deep", "nextCursor", "read"], []),
         ([{"novel": ["a", 1, None, True, " "]}, "b"], [], ["novel", "a", "b"], []),

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from guardrail.audit.report import Report, tables
-from guardrail.audit.report.wording import number, offsets_text, probability, share, shown, width_text
+from guardrail.audit.report.wording import number, offsets_text, probability, share, width_text
+from guardrail.audit.wording import shown
 from guardrail.encoding import GuardTokenizer
 from tests.audit.report.made import BARE, records, report_of
 from tests.audit.report.test_page import hostile_report

@@ -1,5 +1,6 @@
 """How a database is named and opened."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from guardrail.errors import MissingExtra, RecordError
-from guardrail.records import Record
+from guardrail.records import Record, Span, read_records
+from guardrail.records.pruning import prune_records
+from guardrail.records.reading import database_url, moment
 from guardrail.records.sql import SqlStore
 from tests.postgres import PostgresServer
 from tests.records.sql.stored import ids, made
@@ -24,7 +27,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "url",
-    ["SECRET", "mysql://guard:SECRET@host/db", "sqlite://", "sqlite:///:memory:", "sqlite:///x.db?mode=SECRET",
+    ["SECRET", "mysql://guard:SECRET@host/db", "sqlite://", "sqlite:///:memory:", "sqlite:///x.db?mode=SECRET", "sqlite://SECRET/x.db",
      "postgresql://guard:SECRET@host:port/db", "oracle+x://SECRET"],
 )  # fmt: skip
 def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
@@ -46,6 +49,20 @@ def test_the_extra_is_named_where_a_package_is_missing(missing: str, needed: str
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert MissingExtra.__name__ in done.stderr
     assert "guardrail-stream[sql]" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["what?.db", "what%20x.db", "a#b c.db", "ü@x:y&=.db", b"\xff.db".decode(errors="surrogateescape")]
+)
+def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
+    """It is made, read and pruned under just that name, and no other file appears."""
+    path, one = tmp_path / name, made()
+    with contextlib.closing(SqlStore(database_url(path))) as opened:
+        opened.append([one], sync=True)
+    assert [record.id for record in read_records(path)] == [one.id]
+    pruned = prune_records(path, Span(until=moment("2100-01-01")))
+    assert (pruned.n_records, pruned.n_bytes is not None) == (1, True)
+    assert {file.name.removesuffix("-wal").removesuffix("-shm") for file in tmp_path.iterdir()} == {name}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

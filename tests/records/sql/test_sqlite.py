@@ -1,17 +1,21 @@
 """What only a file can do to a store: be locked, full, moved away, read-only."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from guardrail.errors import RecordError
-from guardrail.records.sql import SqlStore, connecting
+from guardrail.records import Skipped, Span, read_records
+from guardrail.records.pruning import prune_records
+from guardrail.records.sql import SqlStore, connecting, deleting
 from tests.postgres import NOBODY
 from tests.records.sql.stored import ids, made
 
@@ -107,6 +111,47 @@ def test_only_its_owner_can_read_a_file(file: Path) -> None:
     opened.append([made()], sync=False)
     assert {path.stat().st_mode & 0o777 for path in file.parent.iterdir()} == {0o600}
     assert len(list(file.parent.iterdir())) == 3
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("time", "'SECRET'"), ("time", "5"), ("time", "x'ff'"), ("unreadable", "'{SECRET'"), ("unreadable", "'7'"),
+     ("failure", "'[[[['"), ("risk_probabilities", "'{\"SECRET\": NaN}'"), ("n_tokens", "'SECRET'"), ("is_scored", "7"),
+     ("positions", "'SECRET!'"), ("tenant", "CAST(x'ff' AS TEXT)"), ("action", "'SECRET'"), ("schema_version", "3")],
+)  # fmt: skip
+def test_a_damaged_row_is_counted_and_costs_no_other(file: Path, column: str, value: str) -> None:
+    """Whatever a cell holds, since SQLite keeps anything in any; told by its id, without what it holds."""
+    opened, records = SqlStore(f"sqlite:///{file}"), [made() for _ in range(5)]
+    opened.append(records, sync=True)
+    opened.close()
+    with contextlib.closing(sqlite3.connect(file)) as other, other:
+        other.execute(f"UPDATE guardrail_decisions SET {column} = {value} WHERE id = ?", (records[2].id,))  # noqa: S608
+    skipped = Skipped()
+    whole = [record for record in records if record is not records[2]]
+    assert sorted(read_records(file, skipped=skipped), key=records.index) == whole
+    assert skipped.n_lines == 1
+    assert skipped.first.startswith(f"record '{records[2].id}': ")
+    assert "SECRET" not in skipped.first
+    with pytest.raises(RecordError, match=records[2].id):
+        list(read_records(file))
+
+
+def test_a_file_that_is_read_is_emptied_once_nobody_reads(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then pruning says that what was deleted is still there, and that nothing became smaller; writers go on."""
+    monkeypatch.setattr(deleting, "LOCK_S", 0.1)
+    opened = SqlStore(f"sqlite:///{file}")
+    opened.append([made(conversation_id="PRIVATE" * 200) for _ in range(50)], sync=True)
+    span = Span(until=datetime.now(UTC) + timedelta(days=3650))
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM guardrail_decisions").fetchone()
+        pruned = prune_records(file, span)
+        assert (pruned.n_records, pruned.n_bytes, pruned.is_gone) == (50, 0, False)
+        opened.append([made()], sync=True)
+    again = prune_records(file, span)
+    assert (again.n_records, again.is_gone) == (1, True)
+    assert not any(b"PRIVATE" in path.read_bytes() for path in file.parent.iterdir())
     opened.close()
 
 
