@@ -102,7 +102,7 @@ def test_no_message_and_no_log_line_holds_a_piece_of_the_text(text: str) -> None
     failing = FailingEngine(ENGINE, at_step=0, breakage=raising(RuntimeError(text)))
     telltale, memory = TellTale(), MemorySink()
     telltale.text = text
-    stored = StoredSink(telltale, queueing=Queueing(timeout_s=1))
+    stored = StoredSink(telltale, queueing=Queueing(timeout_s=0.01, close_s=0.05))
     messages: list[str] = []
     try:
         guard = Guard(failing, TOKENIZER, sinks=[telltale, stored, memory])
