@@ -19,6 +19,9 @@ from guardrail.client.asking import ClientError
 
 REFUSED = (429, 503)
 
+BROKEN = "connection broken"
+"""Neither an answer nor a refusal: the machine had no room for another connection."""
+
 PROMPT = "Tell me how it was."
 """The same for all: what may be shown of an answer depends on what it answers."""
 
@@ -110,9 +113,11 @@ async def proxy_reader(load: Load, seed: int, habit: Habit) -> None:
             kind = rng.choice(sorted(load.answers))
             try:
                 await _read(load, http, habit, kind, rng)
+            except httpx.TransportError:
+                load.counts[BROKEN] += 1
+                await asyncio.sleep(0.1)
             except httpx.HTTPError as error:
                 load.odd[f"proxy: {type(error).__name__}"] += 1
-                await asyncio.sleep(0.1)
 
 
 async def _read(load: Load, http: httpx.AsyncClient, habit: Habit, kind: str, rng: random.Random) -> None:

@@ -81,6 +81,7 @@ class Reader(threading.Thread):
             self.ended = self.ended or type(error).__name__
 
     def _take(self, chunk: dict[str, Any]) -> None:
+        self.ended = (chunk.get("error") or {}).get("code") or self.ended
         choice = (chunk.get("choices") or [{}])[0]
         self.shown += (choice.get("delta") or {}).get("content") or ""
         self.ended = choice.get("finish_reason") or self.ended
