@@ -7,6 +7,11 @@ _UNFINISHED = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{
 _SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
+def well_formed(text: str) -> str:
+    """Return text that any encoding can hold: pairs of half characters joined, single ones as U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 class JsonUnescaper:
     """Takes JSON text in any pieces; gives it with its escapes undone. Keeps state: one caller at a time.
 

@@ -120,19 +120,37 @@ class Rules:
         """Return the risk level under these thresholds."""
         if self.unsafe_threshold is None and self.non_safe_threshold is None:
             return verdict.risk
-        if verdict.probability(RiskLevel.UNSAFE) >= _or_half(self.unsafe_threshold):
+        if verdict.probability(RiskLevel.UNSAFE) >= self.from_unsafe:
             return RiskLevel.UNSAFE
-        non_safe = verdict.non_safe_probability >= _or_half(self.non_safe_threshold)
-        return RiskLevel.CONTROVERSIAL if non_safe else RiskLevel.SAFE
+        return RiskLevel.CONTROVERSIAL if verdict.non_safe_probability >= self.from_non_safe else RiskLevel.SAFE
+
+    @property
+    def from_unsafe(self) -> float:
+        """Probability of Unsafe from which the level is Unsafe, where thresholds decide."""
+        return 0.5 if self.unsafe_threshold is None else self.unsafe_threshold
+
+    @property
+    def from_non_safe(self) -> float:
+        """Probability of harm of any kind from which the level is at least Controversial, where thresholds decide."""
+        return 0.5 if self.non_safe_threshold is None else self.non_safe_threshold
 
     def action(self, verdict: Verdict) -> Action:
         """Return the action that one verdict asks for, before debounce."""
         level = self.level(verdict)
         if level is RiskLevel.SAFE:
             return Action.ALLOW
-        rule = self.categories.get(verdict.top_category, _NO_RULE)
-        if rule.threshold is not None and verdict.non_safe_probability < rule.threshold:
+        threshold = self.rule(verdict.top_category).threshold
+        if threshold is not None and verdict.non_safe_probability < threshold:
             return Action.ALLOW
+        return self.asked(verdict.top_category, level)
+
+    def rule(self, category: str) -> CategoryRule:
+        """Return what is overridden for a category."""
+        return self.categories.get(category, _NO_RULE)
+
+    def asked(self, category: str, level: RiskLevel) -> Action:
+        """Return the action at a level that is not Safe, whatever the category's own threshold."""
+        rule = self.rule(category)
         if level is RiskLevel.UNSAFE:
             return rule.unsafe or self.unsafe
         return rule.controversial or self.controversial
@@ -148,10 +166,6 @@ class Rules:
 
 
 _NO_RULE = CategoryRule()
-
-
-def _or_half(threshold: float | None) -> float:
-    return 0.5 if threshold is None else threshold
 
 
 @dataclass(frozen=True, slots=True)

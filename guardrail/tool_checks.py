@@ -1,7 +1,6 @@
 """The part of the facade that judges tool calls, tool results and documents, sync and async."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from guardrail.checking import checking_result
@@ -15,7 +14,6 @@ from guardrail.screening import Screened, screening
 from guardrail.stream import Stream
 from guardrail.tape import Steps
 from guardrail.tool_calls import ToolCallStream
-from guardrail.weighing import gate_policy
 
 
 class ToolChecks:
@@ -210,7 +208,6 @@ class ToolChecks:
     def _new_call(self, conversation: Conversation, name: str, owner: Owner) -> Stream:
         messages = to_messages(conversation)
         context = self._context(owner, Direction.TOOL_CALL, tool=name)
-        context = replace(context, policy=gate_policy(context.policy, context.direction))
         return Stream(context, context.read_answer(messages, is_call=True))
 
     def _context(self, owner: Owner, direction: Direction, **details: Any) -> Context:

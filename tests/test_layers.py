@@ -110,7 +110,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"generative"}
     | {"assets", "engines", "checkpoint", "checkpoint_config", "exported"}
     | {"records"},
-    "records": {"records", "decision", "policy", "tape", "verdict"},
+    "records": {"records", "decision", "json_text", "policy", "tape", "verdict"},
     "testing": TEXT | {"engines.base", "verdict", "decision", "records"},
     "tensor_files": set(),
     "checkpoint": {"checkpoint_config", "encoding", "generative.labels", "tensor_files"},

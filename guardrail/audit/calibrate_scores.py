@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 from guardrail.actions import Action
 from guardrail.audit.replay_filter import probabilities
 from guardrail.errors import ConfigurationError
-from guardrail.policy import CategoryRule, DebounceRule, Rules
+from guardrail.policy import DebounceRule, Rules
 from guardrail.records.positions import Positions
+from guardrail.taxonomy import RiskLevel
 
 FloatArray = NDArray[np.float64]
 
 NEVER, ALWAYS = -np.inf, np.inf
 """Scores of texts that no threshold flags, and of those that every one does."""
-
-_WHOLE = 2
-_NO_RULE = CategoryRule()
 
 
 class Counted(StrEnum):
@@ -60,10 +58,9 @@ def knob_of(rules: Rules, counted: Counted) -> Knob:
 
 def with_threshold(rules: Rules, knob: Knob, threshold: float) -> Rules:
     """Return rules with one threshold set, and the other one so that nothing is Unsafe that is not harmful at all."""
-    non_safe, unsafe = _or_half(rules.non_safe_threshold), _or_half(rules.unsafe_threshold)
     if knob is Knob.NON_SAFE:
-        return replace(rules, non_safe_threshold=threshold, unsafe_threshold=max(threshold, unsafe))
-    return replace(rules, non_safe_threshold=min(threshold, non_safe), unsafe_threshold=threshold)
+        return replace(rules, non_safe_threshold=threshold, unsafe_threshold=max(threshold, rules.from_unsafe))
+    return replace(rules, non_safe_threshold=min(threshold, rules.from_non_safe), unsafe_threshold=threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,7 @@ class Scorer:
     def score(self, positions: Positions) -> float:
         """Return the score of a text: a prompt by its worst reading, an answer by its best run of tokens."""
         unsafe, controversial, raw = self._by_level(positions)
-        either, is_whole = np.maximum(unsafe, controversial), (positions.flags & _WHOLE) > 0
+        either, is_whole = np.maximum(unsafe, controversial), positions.is_whole
         alone = float(either[is_whole].max(initial=NEVER))
         n = self.rules.debounce
         if len(either) < n:
@@ -102,24 +99,24 @@ class Scorer:
         raw, non_safe = probabilities(positions)
         unsafe, controversial = raw.copy(), non_safe.copy()
         if self.knob is Knob.NON_SAFE:
-            unsafe[raw < _or_half(self.rules.unsafe_threshold)] = NEVER
+            unsafe[raw < self.rules.from_unsafe] = NEVER
         else:
-            controversial[non_safe >= _or_half(self.rules.non_safe_threshold)] = ALWAYS
+            controversial[non_safe >= self.rules.from_non_safe] = ALWAYS
         likeliest, least = positions.category.argmax(axis=1), self.counted.least.rank
         for index, name in enumerate(positions.labels.categories):
-            rule, here = self.rules.categories.get(name, _NO_RULE), likeliest == index
-            if (rule.unsafe or self.rules.unsafe).rank < least:
+            threshold, here = self.rules.rule(name).threshold, likeliest == index
+            if self.rules.asked(name, RiskLevel.UNSAFE).rank < least:
                 unsafe[here] = NEVER
-            if (rule.controversial or self.rules.controversial).rank < least:
+            if self.rules.asked(name, RiskLevel.CONTROVERSIAL).rank < least:
                 controversial[here] = NEVER
-            if rule.threshold is not None:
-                is_below = here & (non_safe < rule.threshold)
+            if threshold is not None:
+                is_below = here & (non_safe < threshold)
                 unsafe[is_below] = controversial[is_below] = NEVER
         return unsafe, controversial, raw
 
     def _of_same_level(self, unsafe: FloatArray, controversial: FloatArray, highest: FloatArray) -> float:
         """Return the highest threshold at which all tokens of some run have one level; float64 [run] each."""
-        from_unsafe = _or_half(self.rules.unsafe_threshold) if self.knob is Knob.NON_SAFE else NEVER
+        from_unsafe = self.rules.from_unsafe if self.knob is Knob.NON_SAFE else NEVER
         is_possible = highest < np.maximum(controversial, from_unsafe)
         return float(np.maximum(unsafe, np.where(is_possible, controversial, NEVER)).max(initial=NEVER))
 
@@ -128,7 +125,3 @@ def _runs(values: FloatArray, n: int) -> FloatArray:
     """Return the least value of every n consecutive ones, float64 [position - n + 1]."""
     least: FloatArray = sliding_window_view(values, n).min(axis=1)
     return least
-
-
-def _or_half(threshold: float | None) -> float:
-    return 0.5 if threshold is None else threshold

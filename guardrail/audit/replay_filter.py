@@ -7,8 +7,6 @@ from guardrail.policy import Rules
 from guardrail.records.positions import Positions
 from guardrail.taxonomy import RiskLevel
 
-_COMPLETE = 1
-
 
 def probabilities(positions: Positions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the probability of Unsafe and that of Controversial or Unsafe, float64 [position] each, as verdicts do."""
@@ -24,9 +22,7 @@ def levels(rules: Rules, positions: Positions) -> NDArray[np.int8]:
         likeliest: NDArray[np.int8] = of_index[positions.risk.argmax(axis=1)]
         return likeliest
     unsafe, non_safe = probabilities(positions)
-    from_unsafe = 0.5 if rules.unsafe_threshold is None else rules.unsafe_threshold
-    from_non_safe = 0.5 if rules.non_safe_threshold is None else rules.non_safe_threshold
-    ranks: NDArray[np.int8] = np.where(unsafe >= from_unsafe, 2, non_safe >= from_non_safe).astype(np.int8)
+    ranks: NDArray[np.int8] = np.where(unsafe >= rules.from_unsafe, 2, non_safe >= rules.from_non_safe).astype(np.int8)
     return ranks
 
 
@@ -39,7 +35,7 @@ def deciding(rules: Rules, positions: Positions) -> tuple[NDArray[np.bool_], NDA
     Returns:
         Those that must be fed, and those that must even when no later run can count any more.
     """
-    cleared = np.where(positions.flags & _COMPLETE, positions.end, positions.start)
+    cleared = np.where(positions.is_complete, positions.end, positions.start)
     clearing = np.ones(len(positions), np.bool_)
     clearing[:-1] = cleared[:-1] > cleared[1:]
     is_safe = levels(rules, positions) == RiskLevel.SAFE.rank

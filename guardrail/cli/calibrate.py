@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from guardrail.audit.calibrate import Chosen, Point, Side, Target, calibrated, choose, curve_of, scorers_of
@@ -19,6 +18,7 @@ from guardrail.audit.wording import shown
 from guardrail.cli.exits import Exit
 from guardrail.cli.options import Flag
 from guardrail.cli.record_input import counted, span_of
+from guardrail.cli.show import table_console
 from guardrail.errors import ConfigurationError
 from guardrail.policy import Policy
 from guardrail.policy_file import READY_POLICIES, load_policy
@@ -228,9 +228,7 @@ def _told(chosen: Sequence[Chosen], reading: Reading, skipped: Skipped, facts: S
 
 
 def _print(chosen: Sequence[Chosen], curves: Sequence[Sequence[Point]], facts: Sequence[str]) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH
+    console = table_console(_PIPED_WIDTH)
     for one, points in zip(chosen, curves, strict=True):
         console.print(_drawn(one, points))
     for line in facts:

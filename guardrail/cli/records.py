@@ -10,11 +10,11 @@ from guardrail.cli.exits import Exit
 from guardrail.cli.options import Flag
 from guardrail.cli.record_input import counted, counting, span_of
 from guardrail.cli.show import plain_console
-from guardrail.errors import ConfigurationError, RecordError
+from guardrail.errors import ConfigurationError
 from guardrail.records import Skipped, Span, read_records
 from guardrail.records.exporting import export_records
 from guardrail.records.pruning import prune_records
-from guardrail.records.reading import moment
+from guardrail.records.reading import moment, time_of
 from guardrail.records.targets import refuse_source
 
 _REMAINS = "the file was being read: what was deleted is still in it or its log; prune again when nobody reads it"
@@ -45,12 +45,10 @@ def count(
     skipped, n, n_timeless, first, last = Skipped(), 0, 0, None, None
     for record in counted(read_records(store, span_of(since, until, tenant), skipped=skipped)):
         n += 1
-        try:
-            time = moment(record.time)
-        except RecordError:
+        if (time := time_of(record)) is None:
             n_timeless += 1
-            continue
-        first, last = min(first or time, time), max(last or time, time)
+        else:
+            first, last = min(first or time, time), max(last or time, time)
     found = {
         "records": n,
         "first": first and first.isoformat(),

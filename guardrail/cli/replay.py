@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +20,7 @@ from guardrail.audit.wording import shown
 from guardrail.cli.exits import Exit
 from guardrail.cli.options import Flag
 from guardrail.cli.record_input import counted, span_of
+from guardrail.cli.show import figures, table_console
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.policy import Policy
@@ -92,7 +92,7 @@ def replay(
     if json:
         print(json_module.dumps(told))
     else:
-        _print(summary, told, Console(stderr=changed == "-", highlight=False, markup=False, emoji=False))
+        _print(summary, told, table_console(_PIPED_WIDTH, stderr=changed == "-"))
     return Exit.FAILED if skipped.n_lines else Exit.OK
 
 
@@ -134,8 +134,6 @@ def _named(policy: Policy) -> dict[str, str]:
 
 
 def _print(summary: Summary, told: dict[str, Any], console: Console) -> None:
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH
     before = told["against"]["name"] if told["against"] else "as recorded"
     title = f"{before} -> {told['policy']['name']} ({told['policy']['sha256'][:_SHOWN_SHA256]})"
     console.print(shown(title), style="bold")
@@ -149,7 +147,7 @@ def _print(summary: Summary, told: dict[str, Any], console: Console) -> None:
 
 def _by_direction(summary: Summary) -> Table:
     columns = ("records", "stopped", "after", "difference", "flagged", "after", "changed", "95 % interval")
-    table = _table("direction", *columns)
+    table = figures("direction", *columns)
     names = [name for name in summary.groups if name != ALL]
     for name in [*names, *([ALL] if len(names) != 1 else [])]:
         group = summary.groups[name]
@@ -178,7 +176,7 @@ def _points(difference: Interval) -> str:
 
 def _changes(summary: Summary) -> Table:
     names = list(summary.groups)
-    table = _table("change", *names)
+    table = figures("change", *names)
     for change in Change:
         counts = [summary.groups[name].changes[change] for name in names]
         if any(counts):
@@ -187,7 +185,7 @@ def _changes(summary: Summary) -> Table:
 
 
 def _categories(told: dict[str, Any]) -> Table:
-    table = _table("category (flagged, asked or stopped)", "before", "after")
+    table = figures("category (flagged, asked or stopped)", "before", "after")
     for name, counts in told["categories"].items():
         table.add_row(shown(name), f"{counts['before']:,}", f"{counts['after']:,}")
     return table
@@ -195,7 +193,7 @@ def _categories(told: dict[str, Any]) -> Table:
 
 def _offsets(told: dict[str, Any]) -> Table:
     quantiles = ("p5", "p25", "p50", "p75", "p95")
-    table = _table("where answers are stopped (characters)", "stops", *quantiles)
+    table = figures("where answers are stopped (characters)", "stops", *quantiles)
     for name, found in told["stop_offsets"].items():
         if found["n"]:
             table.add_row(name, f"{found['n']:,}", *(f"{found[one]:.0f}" for one in quantiles))
@@ -250,11 +248,3 @@ def _speed(told: dict[str, Any]) -> str:
         f"{told['records']:,} records, {told['token_verdicts']:,} token verdicts in {told['seconds']:.1f} s: "
         f"{told['token_verdicts_per_second']:,} token verdicts a second."
     )
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right", overflow="fold")
-    return table

@@ -9,6 +9,7 @@ from rich.console import Console
 from guardrail.audit.report import Summary, make_report, tables, to_html
 from guardrail.cli.options import Flag
 from guardrail.cli.record_input import counted, span_of
+from guardrail.cli.show import table_console
 from guardrail.errors import ConfigurationError
 from guardrail.records import Skipped, Span, read_records, without_password
 from guardrail.records.jsonl import rotated_files
@@ -62,9 +63,7 @@ def report(
     if json:
         print(json_module.dumps(made.to_json()))
         return
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH
+    console = table_console(_PIPED_WIDTH)
     for piece in tables(made):
         console.print(piece)
     if html:

@@ -9,14 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from guardrail.batches import AT_ONCE
 from guardrail.cli.exits import Exit
 from guardrail.cli.options import Flag, GuardOptions
+from guardrail.cli.show import figures, table_console
 from guardrail.engines.runtime import Runtime
 from guardrail.errors import ConfigurationError
 from guardrail.scanning.columns import Columns
@@ -141,10 +140,10 @@ def _show_plan(jobs: list[Job], *, as_json: bool) -> None:
     if as_json:
         print(json_module.dumps({"files": rows}))
         return
-    table = _table(*rows[0])
+    table = figures(*rows[0])
     for row in rows:
         table.add_row(*("-" if value is None else str(value) for value in row.values()))
-    _console().print(table)
+    table_console(_PIPED_WIDTH).print(table)
 
 
 def _tell(reports: list[FileReport], seconds: float, *, as_json: bool) -> int:
@@ -170,13 +169,13 @@ def _tell(reports: list[FileReport], seconds: float, *, as_json: bool) -> int:
 
 def _print(reports: list[FileReport], total: Tally, rates: dict[str, Any]) -> None:
     actions = list(total.actions)
-    by_file = _table("file", "rows", *actions)
+    by_file = figures("file", "rows", *actions)
     for name, tally in [*((str(report.output), report.tally) for report in reports), ("all", total)]:
         by_file.add_row(name, str(tally.rows), *(str(tally.actions.get(action, 0)) for action in actions))
-    by_category = _table("category", "rows")
+    by_category = figures("category", "rows")
     for name, n in sorted(total.categories.items(), key=lambda item: (-item[1], item[0])):
         by_category.add_row(name, str(n))
-    console = _console()
+    console = table_console(_PIPED_WIDTH)
     console.print(by_file)
     if total.categories:
         console.print(by_category)
@@ -184,18 +183,3 @@ def _print(reports: list[FileReport], total: Tally, rates: dict[str, Any]) -> No
         "{rows_judged_now} rows judged in {seconds:.1f} s: {rows_per_second:g} rows/s, "
         "{tokens_per_second:g} tokens/s".format_map(rates)
     )
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right", overflow="fold")
-    return table
-
-
-def _console() -> Console:
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH
-    return console

@@ -27,6 +27,23 @@ def plain_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 
+def table_console(piped_width: int, *, stderr: bool = False) -> Console:
+    """Return a console for tables: of a fixed width where nobody looks, and names of others change nothing in it."""
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = piped_width
+    return console
+
+
+def figures(first: str, *others: str) -> Table:
+    """Return an empty table: a column of names, and columns of figures."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
+
+
 def describe(decision: Decision) -> Text:
     """Return one line: the action, why, and where."""
     line = Text(decision.action.value, ACTION_STYLES[decision.action])

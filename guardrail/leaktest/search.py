@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from guardrail.json_text import well_formed
 from guardrail.leaktest.canary import Canary
 
 MIN_RUN = 8
@@ -45,7 +46,7 @@ def _readings(text: str) -> Iterator[str]:
         if "\\" not in text:
             return
         text = _ESCAPE.sub(lambda m: chr(int(m[1], 16)) if m[1] else m[2] or "\n", text)
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = well_formed(text)
         yield text
 
 

@@ -82,6 +82,16 @@ class Positions:
     def __len__(self) -> int:
         return len(self.risk)
 
+    @property
+    def is_complete(self) -> NDArray[np.bool_]:
+        """Whether the last character of each span ends there, bool [position]."""
+        return (self.flags & _COMPLETE) > 0
+
+    @property
+    def is_whole(self) -> NDArray[np.bool_]:
+        """Whether the whole text up to each was judged, bool [position]."""
+        return (self.flags & _WHOLE) > 0
+
     def verdict(self, index: int) -> Verdict:
         """Return the verdict at a position."""
         risk, category = tuple(self.risk[index].tolist()), tuple(self.category[index].tolist())

@@ -163,9 +163,7 @@ class _Sieve:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, RecordError):
             self.n_unreadable += not line.isspace()
             return False
-        span = self._span
-        is_inside = (span.since is None or time >= span.since) and (span.until is None or time < span.until)
-        return is_inside and (span.tenant is None or tenant == span.tenant)
+        return self._span.includes(time) and self._span.is_of(tenant)
 
     def _check_place(self) -> None:
         ours = os.fstat(self._file.fileno())

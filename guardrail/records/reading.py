@@ -37,12 +37,18 @@ class Span:
 
     def holds(self, record: Record) -> bool:
         """Whether a record is meant; one whose time cannot be read lies within no bounds."""
-        if self.tenant is not None and record.tenant != self.tenant:
-            return False
         if self.since is None and self.until is None:
-            return True
+            return self.is_of(record.tenant)
         time = time_of(record)
-        return time is not None and not ((self.since and time < self.since) or (self.until and time >= self.until))
+        return time is not None and self.is_of(record.tenant) and self.includes(time)
+
+    def is_of(self, tenant: object) -> bool:
+        """Whether this tenant's records are meant."""
+        return self.tenant is None or tenant == self.tenant
+
+    def includes(self, time: datetime) -> bool:
+        """Whether a moment lies within the bounds."""
+        return not ((self.since and time < self.since) or (self.until and time >= self.until))
 
 
 ALL = Span()

@@ -17,6 +17,7 @@ from pydantic import (
 
 from guardrail.actions import Action
 from guardrail.decision import Decision, Direction, Reason
+from guardrail.json_text import well_formed
 from guardrail.records.positions import Positions
 from guardrail.records.privacy import Privacy, TextForm
 from guardrail.taxonomy import RiskLevel
@@ -53,8 +54,8 @@ class _Part(BaseModel):
     @classmethod
     def _make_well_formed(cls, value: Any) -> Any:
         if isinstance(value, list):
-            return [_well_formed(item) if isinstance(item, str) else item for item in value]
-        return _well_formed(value) if isinstance(value, str) else value
+            return [well_formed(item) if isinstance(item, str) else item for item in value]
+        return well_formed(value) if isinstance(value, str) else value
 
 
 class FailureRecord(_Part):
@@ -194,7 +195,3 @@ def _token(token: TokenVerdict) -> TokenRecord:
     return TokenRecord(
         start=token.start, end=token.end, risk=list(vectors.risk_vector), category=list(vectors.category_vector)
     )
-
-
-def _well_formed(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from guardrail.conversation import Message, Role, ToolCall
 from guardrail.decision import Decision
 from guardrail.guard import Guard
+from guardrail.json_text import well_formed
 from guardrail.service.callers import Caller
 from guardrail.service.errors import ServiceError, reading_request, refuse_failure
 from guardrail.service.growing import Call, Calls, Shown
@@ -163,7 +164,7 @@ async def _judge_request(state: State, key: tuple[str | None, str], call: Call, 
 
 def _sayable(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return messages that can be written as JSON: half characters are U+FFFD, as the guard has read them."""
-    text = json.dumps(messages, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = well_formed(json.dumps(messages, ensure_ascii=False))
     said: list[dict[str, Any]] = read_json(text.encode())
     return said
 

@@ -18,8 +18,12 @@ def sinks_of(settings: RecordSettings) -> list[Sink]:
         queueing = Queueing(
             settings.durability, settings.when_full, max_waiting=settings.max_waiting, flush_s=settings.flush_s
         )
-        files = {"max_bytes": settings.max_bytes, "max_files": settings.max_files}
-        sinks.append(open_sink(settings.path, privacy=privacy, queueing=queueing, **files))
+        sinks.append(
+            open_sink(
+                settings.path, privacy=privacy, queueing=queueing, max_bytes=settings.max_bytes,
+                max_files=settings.max_files,
+            )
+        )  # fmt: skip
     if settings.log:
         sinks.append(LogSink())
     if settings.opentelemetry:

@@ -1,24 +1,18 @@
 """The playground, in a real browser, and what it is served with."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from guardrail.errors import EngineTimeout
 from guardrail.service import Settings
 from guardrail.service.sections import ServerSettings
+from tests.browsing import CHROMIUM, chromium
 from tests.service.servers import Serving, failing_guard, serving
 from tests.service.test_operators import KEYS
-
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
 
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: the playground is not tested")
 
@@ -29,10 +23,8 @@ UNSAFE = "Mix flour ☠ and water, then rest."
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser for all tests."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+    with chromium() as running:
+        yield running
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import JSON
 
 from guardrail.errors import RecordError
+from guardrail.json_text import well_formed
 from guardrail.records.reading import moment
 from guardrail.records.record import Record
 from guardrail.records.sql.tables import DECISIONS
@@ -71,4 +72,4 @@ def _text(text: str, *, has_nul: bool) -> str:
     text = str(text)
     if not has_nul:
         text = text.replace("\x00", REPLACEMENT)
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return well_formed(text)
