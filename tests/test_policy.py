@@ -208,3 +208,18 @@ def test_bad_rules_for_tools_are_refused(text: str, says: str) -> None:
     with pytest.raises(PolicyError) as caught:
         parse_policy(MINIMAL + text)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rules", "risk", "level"),
+    [
+        (Rules(unsafe_threshold=0.9), {"Unsafe": 0.25, "Controversial": 0.25}, RiskLevel.CONTROVERSIAL),
+        (Rules(unsafe_threshold=0.9), {"Unsafe": 0.25, "Controversial": 0.125}, RiskLevel.SAFE),
+        (Rules(non_safe_threshold=0.1), {"Unsafe": 0.5, "Controversial": 0.0}, RiskLevel.UNSAFE),
+        (Rules(non_safe_threshold=0.1), {"Unsafe": 0.4375, "Controversial": 0.0}, RiskLevel.CONTROVERSIAL),
+    ],
+)
+def test_a_threshold_that_is_not_set_is_one_half(rules: Rules, risk: dict[str, float], level: RiskLevel) -> None:
+    """Where the other one is set: exactly one half is enough."""
+    vector = tuple(risk.get(one, 1 - sum(risk.values())) for one in RESPONSE_LABELS.risks)
+    assert rules.level(Verdict(RESPONSE_LABELS, vector, (1.0,) + (0.0,) * 7)) is level
