@@ -158,11 +158,12 @@ def test_closing_while_a_bad_batch_is_taken_apart_counts_each_record_once() -> N
 
 
 def test_closing_leaves_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """It says how many are not stored; what hangs is stored if it ever goes on."""
+    """It says how many are not stored; what hangs is stored if it ever goes on, what waits behind it is counted."""
     store = HeldStore()
     queue = Writer(store, Queueing(close_s=0), "test")
-    put_all(queue, range(3))
-    store.entered.wait(10)
+    put_all(queue, range(1))
+    assert store.entered.wait(10)
+    put_all(queue, range(1, 3))
     join = threading.Thread.join
     monkeypatch.setattr(threading.Thread, "join", lambda self, timeout=None: join(self, min(timeout or 0.1, 0.1)))
     queue.close()
@@ -171,7 +172,7 @@ def test_closing_leaves_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch, capl
     store.released.set()
     assert queue._thread
     join(queue._thread, 10)
-    assert (store.taken, queue.n_stored) == ([0, 1, 2], 3)
+    assert (store.taken, queue.n_stored, queue.n_abandoned) == ([0], 1, 2)
 
 
 def test_closing_twice_and_at_once_is_harmless() -> None:
