@@ -84,6 +84,14 @@ class UnparsableVerdict(EngineError):
     """A generative guard's answer does not follow its format."""
 
 
+class CallRefused(EngineError):
+    """A model's server will never answer this call: it is malformed, too long, or filtered."""
+
+
+class BudgetSpent(GuardError):
+    """A run has made as many calls, or used as many tokens, as it was allowed; started again it goes on."""
+
+
 class StreamError(GuardError):
     """A stream was used in a way that is always the caller's bug."""
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAPPED = {"guardrail": "guardrail", "adapters": "guardrail.adapters", "onnx_export": "guardrail.onnx_export"}
 """Folder at the top of the repository to the package it is installed as."""
 
-LEAVES = {"taxonomy", "errors", "actions", "stop_texts"}
+LEAVES = {"taxonomy", "errors", "actions", "stop_texts", "whole_files"}
 """Everybody may import these; they import the standard library only."""
 RULES = {"verdict", "cascade_rules", "normalise_rules", "policy", "policy_file", "tool_rules", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verdict": set(),
     "actions": set(),
     "stop_texts": set(),
+    "whole_files": set(),
     "tool_rules": set(),
     "cascade_rules": {"verdict"},
     "normalise_rules": set(),
@@ -122,7 +123,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench": FACADE | {"bench", "engines", "loader", "checkpoint", "checkpoint_config", "exported"},
     "cli": FACADE | {"cli", "audit", "bench", "evaluation", "leaktest", "policy_text", "scanning"},
     "evaluation": FACADE | {"evaluation", "engines", "loader", "checkpoint"},
-    "training": FACADE | {"training", "engines", "network", "evaluation", "checkpoint", "checkpoint_config", "loader"},
+    "training": FACADE
+    | {"training", "engines", "network", "evaluation", "generative", "checkpoint", "checkpoint_config", "loader"},
+    "training.recipe.page": {"training.recipe", "audit.report"},
     "leaktest": FACADE | {"leaktest"},
     "scanning": FACADE | {"scanning"},
     "stream_protocol": RULES | {"records"},
@@ -187,6 +190,10 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "cli": {"cyclopts", "rich", "httpx", "langchain_core"},
     "evaluation": {"numpy", "sklearn", "rich", "pydantic", "scipy"},
     "training": {"torch", "numpy", "rich", "pydantic", "sklearn", "tokenizers", "safetensors", "onnx"},
+    "training.recipe": {"filelock", "numpy", "pyarrow", "pydantic", "rich"},
+    "training.recipe.endpoint": {"aiolimiter", "openai"},
+    "training.recipe.checkpoint": {"torch", "transformers"},
+    "training.recipe.ray": {"ray"},
     "leaktest": {"httpx", "rich"},
     "stream_protocol": {"pydantic"},
     "client": {"httpx", "pydantic", "websockets"},

@@ -4,16 +4,16 @@
 what they came to. Whoever is killed at any moment leaves nothing half written.
 """
 
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guardrail.errors import ConfigurationError
 from guardrail.scanning.results import Tally
+from guardrail.whole_files import write_whole
 
 
 class Plan(BaseModel):
@@ -141,17 +141,3 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ConfigurationError(f"{path} is no manifest of a scan", hint="take another --out") from error
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, even after a loss of power."""
-    make_whole(path, lambda unfinished: unfinished.write_bytes(data))
-
-
-def make_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` make a file under another name, then give it its own."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    write(unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guardrail.errors import EngineError
-from guardrail.scanning.folder import Output, make_whole
+from guardrail.scanning.folder import Output
 from guardrail.scanning.jobs import Job, Subject
 from guardrail.scanning.joining import Parts, join
 from guardrail.scanning.judge import JudgedPart, Runner, Work
 from guardrail.scanning.results import Tally
 from guardrail.scanning.sources import sha256_of
+from guardrail.whole_files import make_whole
 
 Advance = Callable[[int], None]
 """Is told how many more rows are done."""

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from guardrail import ConfigurationError
-from guardrail.scanning.folder import make_whole, read_manifest, write_whole
+from guardrail.scanning.folder import read_manifest
+from guardrail.whole_files import make_whole, write_whole
 
 
 def test_a_write_that_is_cut_off_leaves_what_was_there(tmp_path: Path) -> None:

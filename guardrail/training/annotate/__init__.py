@@ -1,0 +1,1 @@
+"""Labels by several annotators, put together by votes that people's labels calibrate."""

@@ -1,0 +1,1 @@
+"""Controversial is where a loose and a strict classifier of the other half disagree."""

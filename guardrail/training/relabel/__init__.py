@@ -1,0 +1,1 @@
+"""Labels that a teacher of the other half does not believe."""

@@ -1,0 +1,1 @@
+"""Answers to prompts: by instructed, base and reasoning models."""

@@ -1,0 +1,20 @@
+"""Files that are there whole or not at all, whoever is killed while they are written."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, even after a loss of power."""
+    make_whole(path, lambda unfinished: unfinished.write_bytes(data))
+
+
+def make_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` make a file under another name, then give it its own."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    write(unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(path)
