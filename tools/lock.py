@@ -17,7 +17,10 @@ LOCKS = {
     "demo.txt": ["pyproject.toml", "constraints/build.in", "--extra", "langchain"],
     "wheel-test.txt": ["constraints/wheel-test.in"],
     "service.txt": ["pyproject.toml", "constraints/build.in", "--extra", "service"],
-    "ray.txt": ["pyproject.toml", "constraints/build.in", "--extra", "ray", "constraints/wheel-test.in"],
+    "ray.txt": [
+        *("pyproject.toml", "constraints/build.in", "--extra", "ray"),
+        *("constraints/ray.in", "constraints/wheel-test.in"),
+    ],
     "optimum.txt": [
         *("pyproject.toml", "constraints/build.in", "--extra", "optimum"),
         *("constraints/torch-needs.in", "constraints/wheel-test.in"),

@@ -13,6 +13,7 @@ class Exit(IntEnum):
     USAGE = 2
     STOPPED = 3
     ENGINE = 4
+    BUDGET = 5
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -25,7 +26,8 @@ Exit codes:
   `calibrate` met rows that it could not read
 - 2: wrong usage or configuration: an option, a policy, a file, a model, a missing extra
 - 3: the text was stopped
-- 4: the model failed, and the policy stops on failure
+- 4: the model failed, and the policy stops on failure; or a stage of `train` could not ask its model
+- 5: a stage of `train` has spent its budget; started again, it goes on
 - 130, 141: interrupted; the reader of the output went away
 """
 

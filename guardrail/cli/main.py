@@ -7,7 +7,7 @@ import sys
 from cyclopts import App, CycloptsError, Parameter
 
 from guardrail.cli.exits import EXIT_CODES, Exit
-from guardrail.errors import ContentStopped, EngineError, GuardError
+from guardrail.errors import BudgetSpent, ContentStopped, EngineError, GuardError
 
 DESCRIPTION = """\
 Judge prompts and streamed answers with a safety model, token by token, on this machine.
@@ -44,6 +44,17 @@ _STAGES = {
     "tokenizer": ("guardrail.cli.train:tokenizer", "Train a tokenizer with Qwen3's rules."),
     "pretrain": ("guardrail.cli.train:pretrain", "Train the backbone as a language model."),
     "sft": ("guardrail.cli.train:sft", "Train the four heads on labelled text."),
+    "synthesise": ("guardrail.cli.recipe:synthesise", "Recipe: make prompts over the taxonomy."),
+    "respond": ("guardrail.cli.recipe:respond", "Recipe: answer prompts with models of several kinds."),
+    "annotate": ("guardrail.cli.recipe:annotate", "Recipe: label rows by the votes of several models."),
+    "translate": ("guardrail.cli.recipe:translate", "Recipe: translate rows, and check what comes back."),
+    "controversial": ("guardrail.cli.recipe:controversial", "Recipe: find rows that strict and loose disagree on."),
+    "relabel": ("guardrail.cli.recipe:relabel", "Recipe: correct labels by a teacher that has not seen them."),
+    "token-labels": ("guardrail.cli.recipe:token_labels", "Recipe: find the first risky token of risky answers."),
+    "mix": ("guardrail.cli.recipe:mix", "Recipe: balance, de-duplicate, check for leaks, split."),
+    "all": ("guardrail.cli.recipe:all_stages", "Recipe: run all its stages, in order."),
+    "status": ("guardrail.cli.recipe:status", "Recipe: show how its stages stand, also while they run."),
+    "review": ("guardrail.cli.review:review", "Recipe: say what people found in a sheet of translations."),
 }
 
 _RECORDS = {
@@ -77,6 +88,7 @@ def build(*, is_list: bool = True) -> App:
     for parent, commands in ((app, _COMMANDS), (train, _STAGES), (records, _RECORDS)):
         for name, (target, summary) in commands.items():
             parent.command(target, name=name, help=summary if is_list else None)
+    train.command(_STAGES["token-labels"][0], name="token_labels", show=False)  # as its section of the recipe is called
     return app
 
 
@@ -95,6 +107,8 @@ def run(arguments: list[str]) -> int:
         return _fail(Exit.USAGE, error, "see guardrail --help")
     except EngineError as error:
         return _fail(Exit.ENGINE, error)
+    except BudgetSpent as spent:
+        return _fail(Exit.BUDGET, spent)
     except ContentStopped as stop:
         return _fail(Exit.STOPPED, stop)
     except BrokenPipeError:

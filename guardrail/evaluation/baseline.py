@@ -99,12 +99,12 @@ class TfidfClassifier:
         present = [level for level in RISKS if any(text.risk is level for text in texts)]
         if len(present) < 2:
             raise ConfigurationError(f"the baseline needs two risk levels to learn from, got {len(present)}")
-        counts = _count([text.text for text in texts], settings)
-        idf = _inverse_document_frequency(counts)
+        counts = count_ngrams([text.text for text in texts], settings)
+        idf = inverse_document_frequency(n_documents(counts), counts.shape[0])
         class_weight = "balanced" if settings.balanced else None
         model = LogisticRegression(C=settings.c, max_iter=settings.max_iterations, class_weight=class_weight)
         weight = np.array([text.weight for text in texts], np.float64)
-        model.fit(_weigh(counts, idf, settings), [present.index(text.risk) for text in texts], sample_weight=weight)
+        model.fit(weigh(counts, idf, settings), [present.index(text.risk) for text in texts], sample_weight=weight)
         weights, bias = np.zeros((len(RISKS), len(idf)), np.float32), np.full(len(RISKS), -np.inf, np.float32)
         places = [RISKS.index(level) for level in present]
         # With two classes scikit-learn keeps one row, the log-odds of the second.
@@ -114,7 +114,7 @@ class TfidfClassifier:
 
     def probabilities(self, texts: Sequence[str]) -> FloatArray:
         """Return float32 [text, risk], columns as `RISKS`, rows summing to 1."""
-        logits = _weigh(_count(texts, self.settings), self.idf, self.settings) @ self.weights.T + self.bias
+        logits = weigh(count_ngrams(texts, self.settings), self.idf, self.settings) @ self.weights.T + self.bias
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)
 
@@ -141,18 +141,22 @@ def _vectorizers(settings: TfidfSettings) -> tuple[Any, Any]:
     return words, HashingVectorizer(analyzer="char_wb", ngram_range=settings.characters, **shared)
 
 
-def _count(texts: Sequence[str], settings: TfidfSettings) -> Any:
+def count_ngrams(texts: Sequence[str], settings: TfidfSettings) -> Any:
     """Return sparse float32 [text, feature]: occurrences of words' n-grams, then of characters'."""
     return sparse.hstack([vectorizer.transform(texts) for vectorizer in _vectorizers(settings)], format="csr")
 
 
-def _inverse_document_frequency(counts: Any) -> FloatArray:
+def n_documents(counts: Any) -> NDArray[np.int64]:
+    """Return int64 [feature]: in how many of the texts each occurs."""
+    return np.bincount(counts.indices, minlength=counts.shape[1])
+
+
+def inverse_document_frequency(documents: NDArray[np.int64], n_texts: int) -> FloatArray:
     """Return float32 [feature], smoothed as scikit-learn does."""
-    documents = np.bincount(counts.indices, minlength=counts.shape[1])
-    return np.asarray(np.log((1 + counts.shape[0]) / (1 + documents)) + 1, np.float32)
+    return np.asarray(np.log((1 + n_texts) / (1 + documents)) + 1, np.float32)
 
 
-def _weigh(counts: Any, idf: FloatArray, settings: TfidfSettings) -> Any:
+def weigh(counts: Any, idf: FloatArray, settings: TfidfSettings) -> Any:
     """Return sparse float32 [text, feature]: (1 + log count) * idf, words and characters each of length 1."""
     weighed = counts.copy()
     weighed.data = (1 + np.log(weighed.data)) * idf[weighed.indices]

@@ -1,7 +1,9 @@
-"""Labelled rows of the data schema, streamed from JSONL files, gzipped or not.
+"""Labelled rows of the data schema, streamed from JSONL files, gzipped or not, or from Parquet files.
 
 One line, one row: `id`, `source`, `lang`, `messages`, `target` (judge the last user or tool message, or the last
 assistant message), `risk` (null: not labelled), `category`, `refusal`, `unsafe_start_char`, `meta`.
+What rows of a training recipe have besides, `root`, `split`, `is_human` and a message's `reasoning`, is passed over:
+the label is the answer's, not its thinking's.
 """
 
 import gzip
@@ -25,6 +27,7 @@ USER_TURN = " (user turn)"
 """Marks the source of a prompt that was taken from a response row."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_PARQUET_MAGIC = b"PAR1"
 _RISKS = {level.value.lower(): level for level in RiskLevel}
 
 
@@ -102,6 +105,7 @@ class _Strict(BaseModel):
 class _MessageLine(_Strict):
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    reasoning: str | None = None
 
 
 class _RowLine(_Strict):
@@ -115,13 +119,16 @@ class _RowLine(_Strict):
     refusal: bool | None = None
     unsafe_start_char: Annotated[int, Field(ge=0)] | None = None
     meta: dict[str, Any] = {}
+    root: str | None = None
+    split: str | None = None
+    is_human: bool | None = None
 
 
 def read_rows(path: Path, *, tally: Tally | None = None, skip_bad: bool = False) -> Iterator[Row]:
     """Yield the labelled rows of a file; rows without a label are counted and left out.
 
     Args:
-        path: JSONL file, gzipped or not.
+        path: JSONL file, gzipped or not, or Parquet file.
         tally: takes the counts.
         skip_bad: count lines that are no row and go on.
 
@@ -129,13 +136,13 @@ def read_rows(path: Path, *, tally: Tally | None = None, skip_bad: bool = False)
         ConfigurationError: the file cannot be read, or a line is no row (named by file and line, without its text).
     """
     tally = tally or Tally()
-    for number, line in read_lines(path):
+    for number, line in read_entries(path):
         tally.n_lines += 1
         try:
             row = parse_row(line)
         except ValueError as error:
             tally.n_bad += 1
-            tally.first_bad = tally.first_bad or f"{path.name}, line {number}: {error}"
+            tally.first_bad = tally.first_bad or f"{path.name}, {entry_name(line)} {number}: {error}"
             if not skip_bad:
                 raise ConfigurationError(tally.first_bad, hint="--skip-bad leaves such lines out") from None
             continue
@@ -159,6 +166,26 @@ def parse_row(line: bytes | str | Mapping[str, Any]) -> Row | None:
     except ValidationError as error:
         raise ValueError("; ".join(_explain(e) for e in error.errors()[:3])) from None
     return _to_row(parsed)
+
+
+def read_entries(path: Path) -> Iterator[tuple[int, bytes | dict[str, Any]]]:
+    """Yield the lines of a JSONL file as they stand, or the rows of a Parquet file, numbered from 1.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or it is damaged.
+        MissingExtra: it is a Parquet file, and what reads them is not installed.
+    """
+    if not _begins_with(path, _PARQUET_MAGIC):
+        yield from read_lines(path)
+        return
+    from guardrail.evaluation.columns import read_columns
+
+    yield from enumerate(read_columns(path), 1)
+
+
+def entry_name(entry: bytes | Mapping[str, Any]) -> str:
+    """Return what an entry is called by its number: a line of text, or a row."""
+    return "line" if isinstance(entry, bytes) else "row"
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -210,6 +237,13 @@ def _explain(error: Any) -> str:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    with path.open("rb") as file:
-        is_gzip = file.read(2) == _GZIP_MAGIC
+    is_gzip = _begins_with(path, _GZIP_MAGIC)
     return cast(IO[bytes], gzip.open(path, "rb")) if is_gzip else path.open("rb")
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError as error:
+        raise ConfigurationError(f"{path.name}: {error.strerror or type(error).__name__}") from error

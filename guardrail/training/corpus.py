@@ -1,4 +1,4 @@
-"""Plain text for pre-training: documents from JSONL files, conversations rendered as the guard will see them."""
+"""Plain text for pre-training: documents from files, conversations rendered as the guard will see them."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from guardrail.conversation import Message, Role, render
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import ConfigurationError
-from guardrail.evaluation.rows import read_lines
+from guardrail.evaluation.rows import entry_name, read_entries
 
 _TURN = re.compile(r"^(User|Assistant|Tool|System): ?", re.MULTILINE)
 _ROLES = {"User": Role.USER, "Assistant": Role.ASSISTANT, "Tool": Role.TOOL, "System": Role.SYSTEM}
@@ -24,8 +24,8 @@ HELD_OUT_BUCKETS = 50
 """One document family in this many is held out of training, by the hash of its first words. Our choice."""
 
 
-def read_jsonl(path: Path, needed: Collection[str] = ()) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSONL file, gzipped or not; blank lines are passed over.
+def read_objects(path: Path, needed: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSONL file, gzipped or not, or the rows of a Parquet file; blank lines are passed over.
 
     Raises:
         ConfigurationError: no such file, damaged data, or a line (named by number) that is no JSON object or lacks a
@@ -33,15 +33,16 @@ def read_jsonl(path: Path, needed: Collection[str] = ()) -> Iterator[dict[str, A
     """
     if not path.is_file():
         raise ConfigurationError(f"no data file {path.name}", hint="set data_dir to the folder that holds it")
-    for number, line in read_lines(path):
+    for number, entry in read_entries(path):
+        where = f"{path.name}, {entry_name(entry)} {number}"
         try:
-            row = json.loads(line)
+            row = json.loads(entry) if isinstance(entry, bytes) else entry
         except ValueError as error:
-            raise ConfigurationError(f"{path.name}, line {number}: not JSON") from error
+            raise ConfigurationError(f"{where}: not JSON") from error
         if not isinstance(row, dict):
-            raise ConfigurationError(f"{path.name}, line {number}: not an object")
+            raise ConfigurationError(f"{where}: not an object")
         if missing := [key for key in needed if key not in row]:
-            raise ConfigurationError(f"{path.name}, line {number}: lacks {', '.join(missing)}")
+            raise ConfigurationError(f"{where}: lacks {', '.join(missing)}")
         yield row
 
 
@@ -68,7 +69,7 @@ def encode_document(tokenizer: GuardTokenizer, text: str) -> list[int]:
 
 def documents(path: Path, max_chars: int, seed: int) -> Iterator[str]:
     """Yield a random selection of a file's documents, `max_chars` characters in all, without the held-out families."""
-    texts = [row["text"] for row in read_jsonl(path, ("text",))]
+    texts = [row["text"] for row in read_objects(path, ("text",))]
     used = 0
     for i in np.random.default_rng(seed).permutation(len(texts)):
         if is_held_out(_family(texts[i])):

@@ -16,7 +16,7 @@ from guardrail.encoding import GuardTokenizer, IncrementalEncoder, Token
 from guardrail.errors import ConfigurationError
 from guardrail.evaluation.rows import parse_row
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, LabelSet, RiskLevel, category_name
-from guardrail.training.corpus import is_held_out, read_jsonl
+from guardrail.training.corpus import is_held_out, read_objects
 from guardrail.training.settings import Count
 
 Teach = Callable[[Sequence[Mapping[str, Any]]], Sequence[tuple[float, ...] | None]]
@@ -117,7 +117,7 @@ def select_rows(path: Path, source: Source, seed: int) -> list[dict[str, Any]]:
     """
     rows = [
         _checked(path, r)
-        for r in read_jsonl(path, _NEEDED)
+        for r in read_objects(path, _NEEDED)
         if (r["risk"] is not None or source.unlabelled) and r["lang"] not in source.skip_langs
     ]
     chosen = _draw(rows, source.max_rows, seed) if source.max_rows else rows
@@ -164,7 +164,7 @@ def to_example(
         return _example(ids, len(ids) - 1, labels, [IGNORED] * len(ids), IGNORED, is_held_out(family))
     context = tokenizer.encode_segments(render(messages[:-1]))
     head = tokenizer.encode_segments([*ANSWER_HEADER, *EMPTY_THINKING[:-1]])
-    answer = _encode_answer(tokenizer, messages[-1].content)[: max_length // 2 + max_length // 4]
+    answer = encode_answer(tokenizer, messages[-1].content)[: max_length // 2 + max_length // 4]
     context = _fit(context, max_length - len(head) - len(answer))
     ids = [*context, *head, *(token.id for token in answer)]
     onset = row["unsafe_start_char"]
@@ -182,7 +182,8 @@ def _example(
     return Example(arrays[0], position, *query, arrays[1], category, held_out)
 
 
-def _encode_answer(tokenizer: GuardTokenizer, text: str) -> list[Token]:
+def encode_answer(tokenizer: GuardTokenizer, text: str) -> list[Token]:
+    """Return an answer's tokens as the model is trained on them, the newlines before it included."""
     encoder = IncrementalEncoder(tokenizer, EMPTY_THINKING[-1].text)
     return encoder.feed(text) + encoder.finish()
 

@@ -155,7 +155,7 @@ class SftTrainer:
         """Return the loss over rows that are never trained on, each term averaged over the rows that have it."""
         sums, counts = torch.zeros(4), torch.zeros(4)
         with torch.no_grad():
-            for indices in _by_length(self.held_out, self.settings.batch_tokens):
+            for indices in batches_by_length(self.held_out, self.settings.batch_tokens):
                 losses = self._losses(collate([self.held_out[i] for i in indices]))
                 sums, counts = sums + losses.sums, counts + losses.counts
         return float((sums / counts.clamp(min=1)).sum())
@@ -184,7 +184,7 @@ class SftTrainer:
         if self._epoch_batches[0] != epoch:
             rng = np.random.default_rng([self.settings.seed, 1_000_003, epoch])
             jitter = rng.uniform(0.9, 1.1, len(self.training))
-            batches = _by_length(self.training, self.settings.batch_tokens, jitter)
+            batches = batches_by_length(self.training, self.settings.batch_tokens, jitter)
             rng.shuffle(batches)
             self._epoch_batches = (epoch, batches)
         return self._epoch_batches[1]
@@ -230,7 +230,7 @@ def _with_noise(batch: Batch, share: float, vocab_size: int, rng: np.random.Gene
     return replace(batch, ids=ids)
 
 
-def _by_length(
+def batches_by_length(
     examples: list[Example], budget: int, jitter: np.ndarray[Any, np.dtype[np.float64]] | None = None
 ) -> list[list[int]]:
     """Group rows of like length into batches of at most `budget` padded tokens."""

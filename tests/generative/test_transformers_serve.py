@@ -12,8 +12,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from guardrail.conversation import Message, Role
 from guardrail.generative.endpoint import Mode
+from guardrail.generative.parsing import parse
 from guardrail.guard import Guard
+from guardrail.training.recipe.asking import open_asking
+from guardrail.training.recipe.budget import Budget
+from guardrail.training.recipe.cache import CallCache
+from guardrail.training.recipe.calls import Call
+from guardrail.training.recipe.judging import judge
+from guardrail.training.recipe.settings import ModelSettings
 from tests.generative.conftest import Taught
 from tests.generative.examples import EXAMPLES, Example
 from tests.generative.tiny_gen import hugging_face_tokenizer
@@ -32,6 +40,7 @@ def served(taught: Taught, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("served") / "gen"
     shutil.copytree(taught.folder, folder)
     hugging_face_tokenizer(folder).save_pretrained(folder)
+    (folder / "generation_config.json").write_text('{"do_sample": true}')  # else it ignores the temperature
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -71,3 +80,23 @@ def test_verdicts_are_read_in_both_modes(served: tuple[str, Path], mode: Mode, e
     assert decision.verdict is not None
     assert decision.verdict.is_scored is False
     assert example.written.startswith(f"Safety: {decision.risk}\nCategories: {decision.category}")
+
+
+async def test_the_recipe_asks_it_in_all_forms(served: tuple[str, Path], tmp_path: Path) -> None:
+    """It gives one sample a request, whatever is asked for: the others are asked for one by one."""
+    url, folder = served
+    example, hi = EXAMPLES[2], (Message(Role.USER, EXAMPLES[2].prompt),)
+    models = {"m": ModelSettings("endpoint", str(folder), base_urls=(url,), retries=0)}
+    with CallCache(tmp_path / "calls.sqlite") as cache:
+        async with open_asking(models, cache, Budget(), tmp_path) as ask:
+            assert await judge(ask, "m", hi) == parse(example.written, is_response=False)
+            chat = await ask(Call("m", messages=hi, max_tokens=16))
+            assert chat.text == example.written  # its chat template is the guard's
+            assert chat.n_input > 200
+            drawn = Call("m", "completion", prompt="How do I", n=3, max_tokens=8, temperature=2.0)
+            texts = (await ask(drawn)).texts
+            assert len({text.text for text in texts}) > 1
+            assert (await ask(drawn)).texts == texts
+            assert (ask.tallies["m"].asked, ask.tallies["m"].cached) == (3, 1)
+        async with open_asking(models, cache, Budget(max_calls=0), tmp_path) as ask:
+            assert (await ask(drawn)).texts == texts

@@ -11,7 +11,7 @@ from guardrail.conversation import Message, Role, render
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import ConfigurationError
 from guardrail.testing import default_tokenizer
-from guardrail.training.corpus import documents, encode_document, is_held_out, pack, read_jsonl, to_turns
+from guardrail.training.corpus import documents, encode_document, is_held_out, pack, read_objects, to_turns
 from guardrail.training.examples import to_example
 
 HELD_OUT = next(text for text in (f"question {i} about bread" for i in range(1000)) if is_held_out(text))
@@ -27,7 +27,7 @@ def test_rows_are_read_with_or_without_gzip(tmp_path: Path) -> None:
     (tmp_path / "plain.jsonl").write_text('{"a": 1}\n\n{"a": 2}\n\n')
     (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(b'{"a": 1}\n{"a": 2}'))
     for name in ("plain.jsonl", "packed.jsonl.gz"):
-        assert [row["a"] for row in read_jsonl(tmp_path / name, ("a",))] == [1, 2]
+        assert [row["a"] for row in read_objects(tmp_path / name, ("a",))] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_defect_is_named_by_file_and_line(data: bytes, says: str, tmp_path: Pa
     """Also half a download and text that is no UTF-8."""
     (tmp_path / "rows.jsonl").write_bytes(data)
     with pytest.raises(ConfigurationError, match=says):
-        list(read_jsonl(tmp_path / "rows.jsonl", ("a",)))
+        list(read_objects(tmp_path / "rows.jsonl", ("a",)))
 
 
 def test_the_same_family_is_held_out_everywhere(tokenizer: GuardTokenizer, tmp_path: Path) -> None:

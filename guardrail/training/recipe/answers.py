@@ -1,7 +1,8 @@
 """Answers as JSON: asked for by schema, checked here, asked for once more with the error, then given up."""
 
 from dataclasses import replace
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,7 +14,7 @@ T = TypeVar("T", bound=BaseModel)
 
 async def ask_json(ask: Ask, call: Call, kind: type[T]) -> T | None:
     """Return a model's answer to a chat; None if it follows the schema neither at once nor when told of its error."""
-    call = replace(call, schema=kind.model_json_schema())
+    call = replace(call, schema=_schema_of(kind))
     text = (await ask(call)).text
     try:
         return kind.model_validate_json(_bare(text))
@@ -25,6 +26,12 @@ async def ask_json(ask: Ask, call: Call, kind: type[T]) -> T | None:
         return kind.model_validate_json(_bare((await ask(again)).text))
     except ValidationError:
         return None
+
+
+@cache
+def _schema_of(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of a model; making it takes longer than all else that is done for a call."""
+    return kind.model_json_schema()
 
 
 def _bare(text: str) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 from guardrail.conversation import Message
@@ -49,9 +49,15 @@ class Call:
         Args:
             identity: of the model that is asked: two models of one name, or one model under two names.
         """
-        values = asdict(self) | {"model": identity}
-        text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        values = _fields_of(self) | {"model": identity}
+        values |= {"temperature": float(self.temperature), "top_p": float(self.top_p)}  # 0 and 0.0 are equal
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_fields_of)
         return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    """Return a dataclass's fields by name; `asdict` would copy a schema for each call, which takes longest of all."""
+    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 @dataclass(frozen=True, slots=True)

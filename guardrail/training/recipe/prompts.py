@@ -1,6 +1,7 @@
 """Prompts of the recipe: versioned TOML files, ours; a recipe may name files of its own instead."""
 
 import hashlib
+import json
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
@@ -56,7 +57,8 @@ def load_prompts(stage: str, path: Path | None = None) -> Prompts:
     source = path or files("guardrail.training") / "prompts" / f"{stage}.toml"
     try:
         data = source.read_bytes()
-        found = TypeAdapter(_File).validate_python(tomllib.loads(data.decode()))
+        # as JSON, because there strictness takes a table for a dataclass
+        found = TypeAdapter(_File).validate_json(json.dumps(tomllib.loads(data.decode()), default=str))
     except (OSError, ValueError, ValidationError) as error:
         raise ConfigurationError(f"cannot read the prompts in {source.name} ({type(error).__name__})") from error
     return Prompts(found.version, hashlib.sha256(data).hexdigest(), found.texts)

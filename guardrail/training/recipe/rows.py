@@ -137,6 +137,11 @@ def counts_of(path: Path) -> dict[str, int]:
     return dict(json.loads(metadata.get(_COUNTS, b"{}")))
 
 
+def n_rows_of(path: Path) -> int:
+    """Return how many rows a part has."""
+    return int(pq.read_metadata(path).num_rows)
+
+
 def place_of(root: str, salt: str) -> float:
     """Return where a family stands in [0, 1), evenly spread; another salt gives an independent place."""
     digest = hashlib.blake2b(f"{salt}\0{root}".encode(errors="surrogatepass"), digest_size=8).digest()

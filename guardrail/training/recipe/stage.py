@@ -36,8 +36,9 @@ twice. It can be pickled: a function of a module, a partial of one, or a frozen 
 class Rows(Protocol):
     """Rows in parts on the disk; may be read as often as one likes, one part in memory at a time."""
 
-    counts: Mapping[str, int]
-    """What was counted while they were made."""
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What was counted while they were made."""
 
     def __iter__(self) -> Iterator[RecipeRow]:
         """Yield them in order."""
@@ -56,10 +57,14 @@ class Job(Protocol):
         limit: most input rows (or prompts to make) this run is for; None for all. `rows` is cut already.
     """
 
-    seed: int
-    folder: Path
-    rows: Rows
-    limit: int | None
+    @property
+    def seed(self) -> int: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def rows(self) -> Rows: ...
+    @property
+    def limit(self) -> int | None: ...
 
     def map(self, step: str, items: Iterable[T], work: "Work[T]", *, n_items: int) -> Rows:
         """Do work on all items, part by part, here or on a cluster; return the rows in the order of the items.

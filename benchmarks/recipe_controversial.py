@@ -1,0 +1,314 @@
+"""Whether `controversial` finds the rows that people disagree on, and what training on them is worth.
+
+    python benchmarks/recipe_controversial.py [--data data] [--seeds 3]
+
+Reads `davidson_hate`: tweets with three votes and more each, in `meta.votes` as [hate, offensive, neither]. Three
+questions are asked of them. Is it harmful at all (hate or offensive); is it hate: people agree (Safe, Unsafe) or do not
+(Controversial). And with the majority's offensive as Controversial, where each such vote is Safe or Unsafe by the toss
+of a coin: that makes those rows ambiguous by construction, which favours the method. The stage never sees any of this.
+A row's label is one vote, drawn: Safe or Unsafe. A few rows keep people's verdict, marked as human: by them the share
+is chosen. A quarter is kept aside to test.
+"""
+
+import argparse
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guardrail.bench.machine import cores, cpu_name
+from guardrail.decision import Direction
+from guardrail.evaluation.metrics import auc
+from guardrail.evaluation.rows import Row, read_rows
+from guardrail.training.controversial.mining import BINARY, Mined, mine
+from guardrail.training.controversial.settings import ControversialSettings
+from guardrail.training.controversial.voting import relabelled
+from guardrail.training.learners.crossing import Teaching, Weighing, cross, survey
+from guardrail.training.learners.learning import LEVELS, Lesson, Panel, Variant, open_learner
+from guardrail.training.learners.settings import LearnerSettings
+from guardrail.training.recipe.rows import RecipeRow, place_of
+
+QUESTIONS = {
+    "harmful at all": (1.0, 1.0, 0.0),
+    "hate": (1.0, 0.0, 0.0),
+    "hate, and offensive by the toss of a coin": (1.0, 0.5, 0.0),
+}
+"""How far a vote for hate, offensive and neither says Unsafe."""
+
+MOST_OFFENSIVE = 4161
+"""Rows called offensive that the third question is asked of, as many as there are of neither. Our choice."""
+
+N_HUMAN = 1000
+"""Rows that keep people's verdict. Our choice: about what one person labels in two days."""
+
+SHARES = (0.6, 0.7, 0.8, 0.9)
+PACKAGES = ("guardrail-stream", "numpy", "scikit-learn")
+SAFE, CONTROVERSIAL, UNSAFE = range(3)
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.floating]
+Levels = NDArray[np.int8]
+
+
+class Held(list[RecipeRow]):
+    """Rows in memory; implements `Rows`."""
+
+    counts: dict[str, int] = {}  # noqa: RUF012  # empty, and the protocol asks for it
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The rows of one question and seed.
+
+    Attributes:
+        rows: what the stage is given.
+        gold: int8 [row], what people say with all their votes, index into `LEVELS`.
+        test: rows kept aside, with the gold label.
+    """
+
+    rows: Held
+    gold: Levels
+    test: Held
+
+    @property
+    def free(self) -> Bools:
+        """Bool [row], whether the label is a drawn vote."""
+        return np.array([not row.is_human for row in self.rows])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of labelled rows")
+    parser.add_argument("--seeds", type=int, default=3, help="draws of votes, human rows and halves")
+    options = parser.parse_args()
+    versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)]
+    print(f"{cpu_name()}, {cores()} cores; {', '.join(versions)}; seeds 0 to {options.seeds - 1}")
+    rows = list(read_rows(options.data / "davidson_hate.jsonl.gz"))
+    for question, voices in QUESTIONS.items():
+        draws = [draw(asked_of(rows, voices), voices, seed) for seed in range(options.seeds)]
+        gold = draws[0].gold
+        print(
+            f"\n## {question}: {len(draws[0].rows) + len(draws[0].test)} rows, {np.mean(gold == CONTROVERSIAL):.1%} of them Controversial\n"
+        )
+        show(measure(draws))
+
+
+def asked_of(rows: Sequence[Row], voices: Sequence[float]) -> list[Row]:
+    """Return the rows that a question is asked of: all, or with a coin not more offensive ones than harmless ones."""
+    if 0.5 not in voices:
+        return list(rows)
+    offensive = [row for row in rows if row.risk is LEVELS[CONTROVERSIAL]]
+    places = sorted(range(len(offensive)), key=lambda i: place_of(offensive[i].id, "offensive"))
+    kept = {offensive[i].id for i in places[:MOST_OFFENSIVE]}
+    return [row for row in rows if row.risk is not LEVELS[CONTROVERSIAL] or row.id in kept]
+
+
+def draw(rows: Sequence[Row], voices: Sequence[float], seed: int) -> Draw:
+    """Return rows with one drawn vote each as label, some with people's verdict, and a quarter aside."""
+    chance = np.random.default_rng([7, seed])
+    shown, test, gold = Held(), Held(), []
+    for row in rows:
+        votes = row.meta["votes"]
+        share = sum(n * voice for n, voice in zip(votes, voices, strict=True)) / sum(votes)
+        verdict = SAFE if share == 0 else UNSAFE if share == 1 else CONTROVERSIAL
+        if 0.5 in voices:
+            verdict = LEVELS.index(row.risk)
+        voted = UNSAFE if chance.random() < share else SAFE
+        made = RecipeRow(row.id, row.id, row.source, row.lang, row.messages, row.target, LEVELS[verdict])
+        if place_of(row.id, f"test {seed}") < 0.25:
+            test.append(made)
+            continue
+        is_human = place_of(row.id, f"human {seed}") < N_HUMAN / (0.75 * len(rows))
+        shown.append(replace(made, is_human=is_human, risk=LEVELS[verdict if is_human else voted]))
+        gold.append(verdict)
+    return Draw(shown, np.array(gold, np.int8), test)
+
+
+def settings_for(seed: int, **changes: object) -> ControversialSettings:
+    """Return the stage's settings; all rows teach, halves by seed."""
+    learner = LearnerSettings(max_rows=1_000_000)
+    return ControversialSettings(("prompt",), learner, f"halves {seed}", SHARES, **changes)  # type: ignore[arg-type]  # names of fields
+
+
+def mined(given: Draw, settings: ControversialSettings) -> Mined:
+    """Return what the stage makes of a draw."""
+    learner = open_learner(settings.learner, Path(), 1)
+    surveyed = survey(given.rows, settings.salt)
+    found = mine(Direction.PROMPT, given.rows, surveyed, learner, settings, lambda *_: lambda _: None)
+    if found is None:
+        raise SystemExit("too few rows to learn from")
+    return found
+
+
+def plain(given: Draw, settings: ControversialSettings) -> tuple[Floats, Floats]:
+    """Return the probability of Unsafe by one classifier of the other half: rows as they come, and levels alike."""
+    surveyed = survey(given.rows, settings.salt)
+    teaching = Teaching("plain", np.ones(len(given.rows), np.bool_), settings.learner.max_rows, settings.salt)
+    weighings = [Weighing("as they come"), Weighing("alike", dict.fromkeys(BINARY, 0.5))]
+    learner = open_learner(settings.learner, Path(), 1)
+    found = cross(
+        learner, given.rows, surveyed, teaching, teaching.taught, BINARY, weighings, lambda *_: lambda _: None
+    )
+    return found[0, :, 1], found[1, :, 1]
+
+
+def permuted(given: Draw, seed: int) -> Draw:
+    """Return the same rows, the drawn labels dealt out anew: a control that must find nothing."""
+    free = np.flatnonzero(given.free)
+    dealt = dict(zip(free.tolist(), np.random.default_rng([9, seed]).permutation(free).tolist(), strict=True))
+    rows = Held(replace(row, risk=given.rows[dealt.get(i, i)].risk) for i, row in enumerate(given.rows))
+    return replace(given, rows=rows)
+
+
+Line = tuple[str, dict[str, float | None]]
+
+
+def measure(draws: Sequence[Draw]) -> Iterator[list[Line]]:
+    """Yield for each seed the lines of all three tables."""
+    for seed, given in enumerate(draws):
+        settings = settings_for(seed)
+        found, doubts = mined(given, settings), plain(given, settings)
+        around = mined(given, replace(settings, around="rows"))
+        yield [
+            *_search("search|even", found), *_search("search|rows", around),
+            *_found(given, found, around, doubts, settings, seed), *_trained(given, found, around, doubts[1]),
+        ]  # fmt: skip
+
+
+def _search(name: str, found: Mined) -> Iterator[Line]:
+    for point in found.points:
+        f1 = point.f1 or (None, None, None)
+        yield (
+            f"{name} {point.safe_share:.2f}",
+            {"conflict": point.conflict, "macro F1": point.macro_f1, "F1 Safe": f1[0], "F1 Controversial": f1[1],
+             "F1 Unsafe": f1[2], "chosen": float(point is found.chosen)},
+        )  # fmt: skip
+
+
+def _found(
+    given: Draw, found: Mined, around: Mined, doubts: tuple[Floats, Floats], settings: ControversialSettings, seed: int
+) -> Iterator[Line]:
+    """Yield how well each score tells the rows that people disagreed on."""
+    free = given.free
+    split = given.gold[free] == CONTROVERSIAL
+    n_mined = int(found.votes.is_conflict[free].sum())
+    yield "found|vote, around even weights", _scored(split, conflict_score(found)[free], n_mined)
+    yield "found|vote, around the rows", _scored(split, conflict_score(around)[free], n_mined)
+    drawn = mined(given, replace(settings, drawn=True, safe_shares=(found.chosen.safe_share,)))
+    yield "found|vote, even, rows left out", _scored(split, conflict_score(drawn)[free], n_mined)
+    for name, unsafe in zip(("rows as they come", "levels alike"), doubts, strict=True):
+        yield f"found|one model's doubt, {name}", _scored(split, -np.abs(unsafe - 0.5)[free], n_mined)
+    control = mined(permuted(given, seed), replace(settings, safe_shares=(found.chosen.safe_share,)))
+    yield "found|vote, even, labels permuted", _scored(split, conflict_score(control)[free], n_mined)
+
+
+def conflict_score(found: Mined) -> Floats:
+    """Return how far both go in opposite directions: above one half they are in conflict."""
+    return np.minimum(1 - found.loose, found.strict)
+
+
+def _scored(split: Bools, score: Floats, n_mined: int) -> dict[str, float | None]:
+    """Return figures of the rows with the highest scores, as many as the vote of weights puts in conflict."""
+    top = np.argsort(-score, kind="stable")
+    precision = float(split[top[:n_mined]].mean())
+    tenth = float(split[top[: len(split) // 10]].mean())
+    return {
+        "AUC": auc(split, score.astype(np.float64)).value, "mined": n_mined / len(split), "base": float(split.mean()),
+        "precision": precision, "recall": float(split[top[:n_mined]].sum() / split.sum()),
+        "lift": precision / split.mean(), "lift at 10 %": tenth / split.mean(),
+    }  # fmt: skip
+
+
+def _trained(given: Draw, found: Mined, around: Mined, unsafe: Floats) -> Iterator[Line]:
+    """Yield what a model that learns from each kind of labels is worth on the rows kept aside."""
+    before = found.before
+    doubtful = np.abs(unsafe - 0.5)
+    doubtful[~given.free] = np.inf
+    uncertain = before.copy()
+    uncertain[np.argsort(doubtful, kind="stable")[: int(found.votes.is_conflict[given.free].sum())]] = CONTROVERSIAL
+    binary = fitted(given.rows, np.where(given.free, before, -1))
+    yield "trained|drawn votes, two levels", judged(given.test, binary)
+    yield "trained|the same, two thresholds set on human rows", judged(given.test, binary, thresholds(given, binary))
+    human = ~given.free
+    for name, labels in {
+        "drawn votes and human rows, three levels": before,
+        "mined, agreement keeps the label": found.after,
+        "mined around the rows, agreement keeps the label": around.after,
+        "mined, agreement sets the label": np.where(human, before, relabelled(before, found.votes, "vote")),
+        "most doubtful rows of one model, as many": uncertain,
+        "people's verdict on every row (bound)": given.gold,
+    }.items():
+        yield f"trained|{name}", judged(given.test, fitted(given.rows, labels))
+
+
+def fitted(rows: Sequence[RecipeRow], labels: NDArray[np.signedinteger]) -> Panel:
+    """Return a classifier taught these labels, levels weighed alike; -1 leaves a row out."""
+    n_rows = np.bincount(labels[labels >= 0], minlength=len(LEVELS))
+    levels = tuple(level for level, n in zip(LEVELS, n_rows, strict=True) if n)
+    weights = {level: n_rows.sum() / len(levels) / n_rows[LEVELS.index(level)] for level in levels}
+    lessons = (Lesson(row, LEVELS[label]) for row, label in zip(rows, labels, strict=True) if label >= 0)
+    learner = open_learner(LearnerSettings(), Path(), 1)
+    return learner.learn("trained", lessons, levels, [Variant("alike", weights, dict.fromkeys(levels, 1.0))])
+
+
+def unsafe_by(model: Panel, rows: Sequence[RecipeRow]) -> Floats:
+    """Return the probability of Unsafe: the last level."""
+    return model.probabilities(rows)[0, :, -1]
+
+
+def thresholds(given: Draw, model: Panel) -> tuple[float, float]:
+    """Return the strict and the loose threshold with the best F1 on the human rows."""
+    human = [row for row in given.rows if row.is_human]
+    unsafe = unsafe_by(model, human)
+    gold = np.array([LEVELS.index(row.risk) for row in human if row.risk])
+    grid = np.linspace(0.02, 0.98, 49)
+    strict, loose = ([f1(is_gold, unsafe >= at) for at in grid] for is_gold in (gold > SAFE, gold == UNSAFE))
+    return float(grid[int(np.argmax(strict))]), float(grid[int(np.argmax(loose))])
+
+
+def judged(test: Sequence[RecipeRow], model: Panel, at: tuple[float, float] | None = None) -> dict[str, float | None]:
+    """Return strict and loose F1: Controversial counts as unsafe, and as safe."""
+    vectors = model.probabilities(test)[0]
+    gold = np.array([LEVELS.index(row.risk) for row in test if row.risk])
+    called = vectors.argmax(1)
+    strict, loose = called > 0, called == vectors.shape[1] - 1
+    if at is not None:
+        strict, loose = vectors[:, -1] >= at[0], vectors[:, -1] >= at[1]
+    scores = f1(gold > SAFE, strict), f1(gold == UNSAFE, loose)
+    return {"strict F1": scores[0], "loose F1": scores[1], "mean": sum(scores) / 2}
+
+
+def f1(gold: Bools, called: Bools) -> float:
+    """Return F1 of the positives."""
+    return float(2 * (gold & called).sum() / max(1, gold.sum() + called.sum()))
+
+
+def show(found: Iterator[list[Line]]) -> None:
+    """Print a table of each kind: mean over the seeds and the spread between them."""
+    seeds = [dict(lines) for lines in found]
+    for kind, title in (("search", "around, share of Safe"), ("found", "score"), ("trained", "labels learned from")):
+        names = [name for name in seeds[0] if name.startswith(f"{kind}|")]
+        columns = list(seeds[0][names[0]])
+        print(f"| {title} | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+        for name in names:
+            cells = [cell([seed[name][column] for seed in seeds]) for column in columns]
+            print(f"| {name.partition('|')[2]} | {' | '.join(cells)} |")
+        print(flush=True)
+
+
+def cell(values: Sequence[float | None]) -> str:
+    """Return a mean with its standard deviation over the seeds."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    spread = f" ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else ""
+    return f"{np.mean(known):.3f}{spread}"
+
+
+if __name__ == "__main__":
+    main()
