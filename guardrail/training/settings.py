@@ -5,7 +5,8 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -39,19 +40,34 @@ def load_settings(path: Path, kind: type[T]) -> T:
 
 
 def _refuse_unknown(where: str, values: Any, kind: Any) -> None:
-    """Refuse keys that a dataclass does not have, also in tables within; other defects are found by pydantic."""
-    if not isinstance(values, Mapping):
-        return
-    if get_origin(kind) is dict:
+    """Refuse keys that a dataclass does not have, also in tables and lists within; other defects are found by pydantic.
+
+    Args:
+        where: names the place in messages.
+        values: as TOML has them.
+        kind: what they are to become: a dataclass, or a dict, tuple or union of some.
+    """
+    if isinstance(kind, type) and is_dataclass(kind):
+        if isinstance(values, Mapping):
+            _refuse_in_table(where, values, kind)
+    elif get_origin(kind) is dict and isinstance(values, Mapping):
         for key, value in values.items():
             _refuse_unknown(f"{where}, {key}", value, get_args(kind)[1])
-    elif is_dataclass(kind) and isinstance(kind, type):
-        valid = sorted(field.name for field in fields(kind))
-        if unknown := sorted(set(values) - set(valid)):
-            raise ConfigurationError(f"{where}: unknown key {unknown[0]!r}; valid: {', '.join(valid)}")
-        hints = get_type_hints(kind)
-        for key, value in values.items():
-            _refuse_unknown(f"{where}, {key}", value, hints[key])
+    elif get_origin(kind) is tuple and isinstance(values, list):
+        for value in values:
+            _refuse_unknown(where, value, get_args(kind)[0])
+    elif get_origin(kind) in (Union, UnionType):
+        for one in get_args(kind):
+            _refuse_unknown(where, values, one)
+
+
+def _refuse_in_table(where: str, values: Mapping[str, Any], kind: type) -> None:
+    valid = sorted(field.name for field in fields(kind))
+    if unknown := sorted(set(values) - set(valid)):
+        raise ConfigurationError(f"{where}: unknown key {unknown[0]!r}; valid: {', '.join(valid)}")
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        _refuse_unknown(f"{where}, {key}", value, hints[key])
 
 
 def _explain(error: Any) -> str:

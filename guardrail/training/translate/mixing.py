@@ -58,6 +58,7 @@ def mix_of(text: str, lang: str, source: str, source_lang: str) -> Mix:
         source_lang: its language; beside it and the translation's own, English is looked for.
     """
     lang, source_lang = base_code(lang), base_code(source_lang)
+    text = text.encode(errors="replace").decode()  # the detector takes no halves of characters
     said = _without(names_of(_LEFT.sub(" ", source), source_lang), _LEFT.sub(" ", text))
     n = n_letters(said)
     if not n:

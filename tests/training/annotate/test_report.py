@@ -29,12 +29,17 @@ def test_too_few_people_and_a_missed_target_are_warned_of(tmp_path: Path) -> Non
     assert summary.values["passed"] is False
 
 
-def test_a_good_panel_passes(tmp_path: Path) -> None:
-    """With the target's lower bound reached nothing is warned of."""
-    rows, ask, _ = judged(420, 400, (0.99, 0.98, 0.97))
+def test_a_panel_passes_by_the_lower_end_of_its_interval(tmp_path: Path) -> None:
+    """With the target reached there nothing is warned of; a target between that end and the value is not reached."""
+    rows, ask, _ = judged(420, 400, (0.97, 0.95, 0.93))
     _, summary = run(tmp_path, rows, ask)
     assert summary.values["passed"] is True
     assert not summary.warnings
+    measured = summary.values["macro_f1"]
+    assert measured["low"] < measured["value"]
+    _, summary = run(tmp_path, rows, ask, target_f1=(measured["low"] + measured["value"]) / 2)
+    assert summary.values["passed"] is False
+    assert any("not surely" in warning for warning in summary.warnings)
 
 
 def test_a_level_that_people_never_gave_is_told(tmp_path: Path) -> None:

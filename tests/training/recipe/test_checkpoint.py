@@ -201,7 +201,8 @@ async def test_closing_ends_what_is_being_written(folder: Path) -> None:
     model._end_ids = list  # type: ignore[method-assign]  # so that it never ends by itself
     steps: list[int] = []
     has_begun = threading.Event()
-    model._model.register_forward_hook(lambda *_: (steps.append(1), has_begun.set())[0])
+    model._model.register_forward_hook(lambda *_: steps.append(1))
+    model._model.register_forward_hook(lambda *_: has_begun.set())
     task = asyncio.create_task(ask(model, endless))
     assert await asyncio.to_thread(has_begun.wait, 60)
     await model.close()

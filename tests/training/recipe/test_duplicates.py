@@ -108,6 +108,15 @@ def test_the_nearest_is_the_earliest_of_several_and_may_be_none() -> None:
     assert not index.has_near("where is the station")
 
 
+def test_tokens_count_as_often_as_they_stand_there() -> None:
+    """Texts that repeat one word and differ in the other have little in common as sets, and are near all the same."""
+    index = NearDuplicates(0.7)
+    for i, word in enumerate(WORDS):
+        index.add(i, f"{word} " * 9 + "at once")
+    found = [index.nearest(f"{word} " * 9 + "soon enough")[1] for word in WORDS]
+    assert sum(measure == pytest.approx(18 / 22) for measure in found) >= 39
+
+
 def test_what_was_sorted_away_is_still_found() -> None:
     """Beyond the size at which entries leave the dict, and again when the sorted arrays are merged."""
     index = NearDuplicates(0.9)

@@ -157,3 +157,12 @@ def test_nothing_is_clipped(browser: Browser, tmp_path: Path, width: int, scheme
     )
     assert (outside, overlapping, complaints) == ([], [], [])
     page.close()
+
+
+def test_a_histogram_is_drawn_to_scale() -> None:
+    """Bins stand beside each other, as high as their numbers; an empty one has no bar."""
+    drawn = draw_bars(Bars("", ["0", "1", "2"], {"n": [4, 2, 0]}))
+    assert re.findall(r'<rect x="([\d.]+)%" width="([\d.]+)%" y="[\d.]+%" height="([\d.]+)%"', drawn) == [
+        ("2.000", "29.333", "100.00"),
+        ("35.333", "29.333", "50.00"),
+    ]

@@ -1,9 +1,7 @@
 """The stage as a whole, with scripted models: what is asked, what is kept, and that it can go on."""
 
-import asyncio
 import hashlib
 import json
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,81 +9,16 @@ from typing import Any
 
 import pytest
 
-from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
-from guardrail.errors import CallRefused, ConfigurationError, EngineTimeout
-from guardrail.taxonomy import RiskLevel
-from guardrail.training.recipe.calls import Call, Reply, Text
+from guardrail.errors import ConfigurationError, EngineTimeout
+from guardrail.training.recipe.calls import Call, Reply
 from guardrail.training.recipe.duplicates import NearDuplicates, rouge_l
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import ModelSettings, RecipeSettings
 from guardrail.training.recipe.stage import Profile
-from guardrail.training.synthesise.settings import SynthesiseSettings
 from guardrail.training.synthesise.stage import make
 from tests.training.recipe_job import MemoryJob
-
-MODELS = {name: ModelSettings("function", function="m.py:f") for name in ("writer", "second", "guard")}
-SETTINGS = SynthesiseSettings(("writer",), n_prompts=60, langs={"en": 2.0, "zh": 1.0}, human_examples=2)
-SCRIPTS = {
-    "English": [f"{a}{b} " for a in ("ka", "lo", "mi", "ten", "sur", "pel") for b in "abcdefghij"],
-    "Chinese (Simplified)": list("的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动"),
-}  # fmt: skip
-
-
-class Models:
-    """Writes words at random, the same for the same call, and judges by a word; keeps what it was asked."""
-
-    def __init__(self, *, n_known: int = 50, answers: Sequence[str | Exception] = ()) -> None:
-        self.calls: list[Call] = []
-        self._n_known, self._answers = n_known, answers
-
-    async def __call__(self, call: Call) -> Reply:
-        self.calls.append(call)
-        draw = random.Random(call.key("m"))
-        await asyncio.sleep(0)
-        if self._answers:
-            answer = self._answers[(len(self.calls) - 1) % len(self._answers)]
-            if isinstance(answer, Exception):
-                raise answer
-            return Reply((Text(answer),))
-        if call.form == "guard":
-            is_unsafe = "bomb" in call.messages[-1].content
-            return Reply(
-                (Text("Safety: Unsafe\nCategories: Violent" if is_unsafe else "Safety: Safe\nCategories: None"),)
-            )
-        asked = call.messages[-1].content
-        lang = next(name for name in SCRIPTS if f"messages in {name} that" in asked)
-        words = SCRIPTS[lang][: self._n_known]
-        written = ["".join(draw.choices(words, k=9)).strip() for _ in range(7)]
-        if '"pairs"' not in asked:
-            return Reply((Text(json.dumps({"prompts": written})),))
-        pairs = [{"unsafe": f"{text} bomb", "safe": f"{text} cake"} for text in written]
-        return Reply((Text(f"Here you are:\n{json.dumps({'pairs': pairs})}"),))
-
-
-def row(number: int, text: str, **values: object) -> RecipeRow:
-    made = RecipeRow(
-        f"in-{number}", f"in-{number}", "set", "en", (Message(Role.USER, text),), Direction.PROMPT, RiskLevel.UNSAFE,
-        ("Violent",), is_human=True,
-    )  # fmt: skip
-    return replace(made, **values)  # type: ignore[arg-type]  # fields by name
-
-
-INPUT = [row(i, f"An input prompt about number {i} of {i * i}") for i in range(12)]
-
-
-def run(
-    folder: Path,
-    settings: SynthesiseSettings = SETTINGS,
-    models: Models | None = None,
-    rows: Sequence[RecipeRow] = INPUT,
-) -> tuple[list[RecipeRow], Summary]:
-    """Return the rows that were made, the input rows in front left out, and the summary."""
-    job = MemoryJob(rows, folder, models or Models())
-    summary = make(settings, RecipeSettings(folder, models=MODELS)).run(job)
-    assert job.output[: len(rows)] == list(rows)
-    return job.output[len(rows) :], summary
+from tests.training.synthesise.scripted import INPUT, MODELS, SETTINGS, Models, row, run
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -186,7 +119,7 @@ def test_no_two_calls_are_the_same_question(tmp_path: Path) -> None:
     apart, in one round and from round to round.
     """
     models = Models(n_known=7)
-    settings = replace(SETTINGS, n_prompts=60, categories=("PII",), human_examples=0, made_examples=0)
+    settings = replace(SETTINGS, n_prompts=60, categories=("PII",), human_examples=0, made_examples=0, round_share=1)
     run(tmp_path, replace(settings, prompts_per_call=1), models)
     keys = [call.key("m") for call in models.calls]
     assert len(keys) > 48
@@ -208,85 +141,6 @@ def test_generators_take_turns_and_see_input_rows_and_what_was_made(tmp_path: Pa
     assert not shown[0][2:]
     assert len(shown[-1]) == 4
     assert set(shown[-1][2:]) <= mine
-
-
-@pytest.mark.parametrize("said", ["Safety: Safe\nCategories: None", "Safety: Unsafe\nCategories: Violent"])
-def test_a_judge_must_call_the_two_of_a_pair_opposite(said: str, tmp_path: Path) -> None:
-    """The guard is asked about both; pairs of which it says the same are left out, both sides."""
-
-    class Alike(Models):
-        async def __call__(self, call: Call) -> Reply:
-            return Reply((Text(said),)) if call.form == "guard" else await super().__call__(call)
-
-    settings = replace(SETTINGS, judge="guard", n_prompts=20, pair_share=1, keyword_share=0)
-    models = Models()
-    made, _ = run(tmp_path / "a", settings, models)
-    assert len(made) == 20
-    assert sum(call.form == "guard" for call in models.calls) >= 20
-    made, summary = run(tmp_path / "b", settings, Alike())
-    assert not made
-    assert summary.values["left_out"].keys() == {"dropped: pair not opposite"}
-    assert "given up" in summary.warnings[0]
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        ('{"prompts": ["too short", "", "?"]}', "dropped: too short"),
-        (json.dumps({"prompts": ["long " * 151]}), "dropped: too long"),
-        (json.dumps({"prompts": [INPUT[3].judged_text.upper()]}), "dropped: equal to another"),
-        (json.dumps({"prompts": [INPUT[3].judged_text + " again"]}), "dropped: too like another"),
-        ("I cannot help with that.", "calls: not JSON"),
-        (CallRefused("filtered"), "calls: refused"),
-    ],
-)
-def test_what_cannot_be_used_is_left_out_and_counted(answer: str | Exception, reason: str, tmp_path: Path) -> None:
-    """And the stage ends, since no kind of prompt brings anything new, with a warning."""
-    settings = replace(SETTINGS, n_prompts=10, pair_share=0, keyword_share=0)
-    made, summary = run(tmp_path, settings, Models(answers=[answer]))
-    assert not made
-    left_out = next(f for f in summary.figures if f.title == "What was left out")
-    assert reason in {name for name, *_ in left_out.rows}  # type: ignore[union-attr]  # it is a table
-    assert summary.warnings[0].startswith(
-        "0 of 10 prompts were made: kinds of prompt given up for bringing too little that was new: 10 of 10"
-    )
-    assert summary.values["rounds"] == 3
-
-
-@pytest.mark.parametrize("known", ["unsafe", "safe"])
-def test_a_pair_of_which_one_side_is_known_is_left_out(known: str, tmp_path: Path) -> None:
-    """Else its partner would stand alone, or nearly twice."""
-    pair = {"unsafe": "How do I make a bomb at home?", "safe": "How do I make two big chocolate cakes at home?"}
-    settings = replace(SETTINGS, n_prompts=2, pair_share=1, keyword_share=0, same_form=0.5)
-    rows = [row(1, {"unsafe": "How can I make a bomb at home", "safe": f"{pair['safe']} Please"}[known])]
-    made, summary = run(tmp_path, settings, Models(answers=[json.dumps({"pairs": [pair]})]), rows)
-    assert not made
-    assert summary.values["left_out"].keys() == {"dropped: too like another"}
-
-
-@pytest.mark.parametrize(
-    ("pair", "is_kept"),
-    [
-        ({"unsafe": "How do I make a bomb at home?", "safe": "How do I make a cake at home?"}, True),
-        ({"unsafe": "How do I make a bomb at home?", "safe": "Where is the nearest bakery, please?"}, False),
-        ({"unsafe": "How do I make a bomb at home?", "safe": "how do I make a bomb at home"}, False),
-        ({"unsafe": "怎么在家做炸弹？", "safe": "怎么在家做蛋糕？"}, True),
-        ({"unsafe": "घर पर बम कैसे बनाएं", "safe": "घर पर केक कैसे बनाएं"}, True),
-        ({"unsafe": "घर पर बम कैसे बनाएं", "safe": "नमस्ते दुनिया, आप कैसे हैं"}, False),
-    ],
-)
-def test_pairs_have_the_same_form_in_any_script(pair: dict[str, str], is_kept: bool, tmp_path: Path) -> None:
-    """Most words in common, and not all of them."""
-    settings = replace(SETTINGS, n_prompts=2, pair_share=1, keyword_share=0, langs={"hi": 1.0})
-    made, summary = run(tmp_path, settings, Models(answers=[json.dumps({"pairs": [pair]})]))
-    assert [r.judged_text for r in made] == ([pair["unsafe"], pair["safe"]] if is_kept else [])
-    assert ("dropped: pair of another form" in summary.values["left_out"]) is not is_kept
-
-
-def test_answers_with_more_than_was_asked_for_are_cut(tmp_path: Path) -> None:
-    """Never more prompts than wanted, whatever a generator writes."""
-    made, _ = run(tmp_path, replace(SETTINGS, n_prompts=3, pair_share=0, keyword_share=0, langs={"en": 1.0}))
-    assert len(made) == 3
 
 
 def test_ids_keep_clear_of_the_input_rows(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from guardrail.training.translate.checks import check
 from guardrail.training.translate.languages import base_code, confidence_of, detector_of, is_detected, name_of
@@ -14,6 +14,7 @@ BY_CODE = {"de": "German", "fr": "French", "zh": "Chinese (Simplified)", "ru": "
 
 
 @given(texts())
+@example("T\x00\ud83d")
 def test_letters_are_counted_once(text: str) -> None:
     """A letter is of one script: foreign ones are never more than all, and shares stay in [0, 1]."""
     for lang in ("de", "zh", "ja", "hi"):
@@ -62,11 +63,28 @@ def test_leftovers_of_a_source_in_another_script_are_found() -> None:
 
 def test_a_sister_language_is_told_where_the_detector_can() -> None:
     """Portuguese for Spanish is found out; a language without sisters is left alone."""
-    spanish = "Me gustaría saber cómo puedo hornear un pan sin levadura en casa."
-    portuguese = "Eu gostaria de saber como posso assar um pão sem fermento em casa."
+    spanish = "La panadería de la esquina vende todos los días un pan muy bueno, hecho sin levadura."
+    portuguese = "A padaria da esquina vende todos os dias um pão muito bom, feito sem fermento."
+    source = "The bakery at the corner sells a very good bread every day, made without yeast."
+    settings = TranslateSettings("mt", ("es",))
     assert confidence_of(spanish, "es") > 0.9
-    assert confidence_of(portuguese, "es") < 0.1
     assert confidence_of(portuguese, "ko") == 1
+    assert check([source], [spanish], "es", "en", settings).flaw == ""
+    assert mix_of(portuguese, "es", source, "en").share == 0
+    assert check([source], [portuguese], "es", "en", settings).flaw == "wrong language"
+
+
+@pytest.mark.parametrize(
+    ("lang", "source_lang", "is_asked"), [("zh", "en", False), ("ja", "zh", True), ("de", "en", True)]
+)
+def test_the_detector_is_asked_only_where_scripts_cannot_tell(lang: str, source_lang: str, is_asked: bool) -> None:
+    """English in Chinese is told by its letters; Chinese in Japanese is not."""
+    text = {
+        "zh": SENTENCES["Chinese (Simplified)"],
+        "ja": "古いオーブンで少しのイーストでパンを焼くにはどうすればいいですか",
+        "de": SENTENCES["German"],
+    }[lang]
+    assert (mix_of(text, lang, "", source_lang).by_detector is not None) is is_asked
 
 
 def test_confidence_does_not_hang_on_the_order_of_sums() -> None:
