@@ -46,7 +46,6 @@ N_HUMAN = 1000
 """Rows that keep people's verdict. Our choice: about what one person labels in two days."""
 
 SHARES = (0.6, 0.7, 0.8, 0.9)
-PACKAGES = ("guardrail-stream", "numpy", "scikit-learn")
 SAFE, CONTROVERSIAL, UNSAFE = range(3)
 
 Bools = NDArray[np.bool_]
@@ -86,15 +85,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of labelled rows")
     parser.add_argument("--seeds", type=int, default=3, help="draws of votes, human rows and halves")
     options = parser.parse_args()
-    versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)]
+    versions = [
+        f"Python {platform.python_version()}",
+        *(f"{name} {version(name)}" for name in ("numpy", "scikit-learn")),
+    ]
     print(f"{cpu_name()}, {cores()} cores; {', '.join(versions)}; seeds 0 to {options.seeds - 1}")
     rows = list(read_rows(options.data / "davidson_hate.jsonl.gz"))
     for question, voices in QUESTIONS.items():
         draws = [draw(asked_of(rows, voices), voices, seed) for seed in range(options.seeds)]
-        gold = draws[0].gold
-        print(
-            f"\n## {question}: {len(draws[0].rows) + len(draws[0].test)} rows, {np.mean(gold == CONTROVERSIAL):.1%} of them Controversial\n"
-        )
+        n_rows = len(draws[0].rows) + len(draws[0].test)
+        middle = np.mean(draws[0].gold == CONTROVERSIAL)
+        print(f"\n## {question}: {n_rows} rows, {middle:.1%} of them Controversial\n", flush=True)
         show(measure(draws))
 
 
@@ -103,9 +104,8 @@ def asked_of(rows: Sequence[Row], voices: Sequence[float]) -> list[Row]:
     if 0.5 not in voices:
         return list(rows)
     offensive = [row for row in rows if row.risk is LEVELS[CONTROVERSIAL]]
-    places = sorted(range(len(offensive)), key=lambda i: place_of(offensive[i].id, "offensive"))
-    kept = {offensive[i].id for i in places[:MOST_OFFENSIVE]}
-    return [row for row in rows if row.risk is not LEVELS[CONTROVERSIAL] or row.id in kept]
+    left_out = {row.id for row in sorted(offensive, key=lambda row: place_of(row.id, "offensive"))[MOST_OFFENSIVE:]}
+    return [row for row in rows if row.id not in left_out]
 
 
 def draw(rows: Sequence[Row], voices: Sequence[float], seed: int) -> Draw:
@@ -129,10 +129,10 @@ def draw(rows: Sequence[Row], voices: Sequence[float], seed: int) -> Draw:
     return Draw(shown, np.array(gold, np.int8), test)
 
 
-def settings_for(seed: int, **changes: object) -> ControversialSettings:
+def settings_for(seed: int) -> ControversialSettings:
     """Return the stage's settings; all rows teach, halves by seed."""
     learner = LearnerSettings(max_rows=1_000_000)
-    return ControversialSettings(("prompt",), learner, f"halves {seed}", SHARES, **changes)  # type: ignore[arg-type]  # names of fields
+    return ControversialSettings(("prompt",), learner, f"halves {seed}", SHARES)
 
 
 def mined(given: Draw, settings: ControversialSettings) -> Mined:
@@ -165,7 +165,7 @@ def permuted(given: Draw, seed: int) -> Draw:
     return replace(given, rows=rows)
 
 
-Line = tuple[str, dict[str, float | None]]
+Line = tuple[str, dict[str, float]]
 
 
 def measure(draws: Sequence[Draw]) -> Iterator[list[Line]]:
@@ -182,12 +182,9 @@ def measure(draws: Sequence[Draw]) -> Iterator[list[Line]]:
 
 def _search(name: str, found: Mined) -> Iterator[Line]:
     for point in found.points:
-        f1 = point.f1 or (None, None, None)
-        yield (
-            f"{name} {point.safe_share:.2f}",
-            {"conflict": point.conflict, "macro F1": point.macro_f1, "F1 Safe": f1[0], "F1 Controversial": f1[1],
-             "F1 Unsafe": f1[2], "chosen": float(point is found.chosen)},
-        )  # fmt: skip
+        f1s = dict(zip(("F1 Safe", "F1 Controversial", "F1 Unsafe"), point.f1 or (), strict=False))
+        figures = {"conflict": point.conflict, "macro F1": point.macro_f1 or 0.0, **f1s}
+        yield f"{name} {point.safe_share:.2f}", {**figures, "chosen": float(point is found.chosen)}
 
 
 def _found(
@@ -208,28 +205,26 @@ def _found(
 
 
 def conflict_score(found: Mined) -> Floats:
-    """Return how far both go in opposite directions: above one half they are in conflict."""
+    """Return how far both go in opposite directions: above one half is a conflict."""
     return np.minimum(1 - found.loose, found.strict)
 
 
-def _scored(split: Bools, score: Floats, n_mined: int) -> dict[str, float | None]:
+def _scored(split: Bools, score: Floats, n_mined: int) -> dict[str, float]:
     """Return figures of the rows with the highest scores, as many as the vote of weights puts in conflict."""
     top = np.argsort(-score, kind="stable")
-    precision = float(split[top[:n_mined]].mean())
+    base, hits = float(split.mean()), split[top[:n_mined]]
     tenth = float(split[top[: len(split) // 10]].mean())
     return {
-        "AUC": auc(split, score.astype(np.float64)).value, "mined": n_mined / len(split), "base": float(split.mean()),
-        "precision": precision, "recall": float(split[top[:n_mined]].sum() / split.sum()),
-        "lift": precision / split.mean(), "lift at 10 %": tenth / split.mean(),
+        "AUC": auc(split, score.astype(np.float64)).value or 0.0, "mined": n_mined / len(split), "base": base,
+        "precision": float(hits.mean()), "recall": float(hits.sum() / split.sum()), "lift": float(hits.mean()) / base,
+        "lift at 10 %": tenth / base,
     }  # fmt: skip
 
 
 def _trained(given: Draw, found: Mined, around: Mined, unsafe: Floats) -> Iterator[Line]:
     """Yield what a model that learns from each kind of labels is worth on the rows kept aside."""
-    before = found.before
-    doubtful = np.abs(unsafe - 0.5)
-    doubtful[~given.free] = np.inf
-    uncertain = before.copy()
+    before, uncertain = found.before, found.before.copy()
+    doubtful = np.where(given.free, np.abs(unsafe - 0.5), np.inf)
     uncertain[np.argsort(doubtful, kind="stable")[: int(found.votes.is_conflict[given.free].sum())]] = CONTROVERSIAL
     binary = fitted(given.rows, np.where(given.free, before, -1))
     yield "trained|drawn votes, two levels", judged(given.test, binary)
@@ -256,22 +251,17 @@ def fitted(rows: Sequence[RecipeRow], labels: NDArray[np.signedinteger]) -> Pane
     return learner.learn("trained", lessons, levels, [Variant("alike", weights, dict.fromkeys(levels, 1.0))])
 
 
-def unsafe_by(model: Panel, rows: Sequence[RecipeRow]) -> Floats:
-    """Return the probability of Unsafe: the last level."""
-    return model.probabilities(rows)[0, :, -1]
-
-
 def thresholds(given: Draw, model: Panel) -> tuple[float, float]:
     """Return the strict and the loose threshold with the best F1 on the human rows."""
     human = [row for row in given.rows if row.is_human]
-    unsafe = unsafe_by(model, human)
+    unsafe = model.probabilities(human)[0, :, -1]
     gold = np.array([LEVELS.index(row.risk) for row in human if row.risk])
     grid = np.linspace(0.02, 0.98, 49)
     strict, loose = ([f1(is_gold, unsafe >= at) for at in grid] for is_gold in (gold > SAFE, gold == UNSAFE))
     return float(grid[int(np.argmax(strict))]), float(grid[int(np.argmax(loose))])
 
 
-def judged(test: Sequence[RecipeRow], model: Panel, at: tuple[float, float] | None = None) -> dict[str, float | None]:
+def judged(test: Sequence[RecipeRow], model: Panel, at: tuple[float, float] | None = None) -> dict[str, float]:
     """Return strict and loose F1: Controversial counts as unsafe, and as safe."""
     vectors = model.probabilities(test)[0]
     gold = np.array([LEVELS.index(row.risk) for row in test if row.risk])
@@ -301,13 +291,10 @@ def show(found: Iterator[list[Line]]) -> None:
         print(flush=True)
 
 
-def cell(values: Sequence[float | None]) -> str:
+def cell(values: Sequence[float]) -> str:
     """Return a mean with its standard deviation over the seeds."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    spread = f" ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else ""
-    return f"{np.mean(known):.3f}{spread}"
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,11 @@ import torch
 from tests.generative.tiny_gen import hugging_face_tokenizer
 
 
+class _Http(ThreadingHTTPServer):
+    request_queue_size = 128
+    """More clients than the default of 5 may come in the same moment."""
+
+
 class Server:
     """Answers POST requests in threads; a subclass says how.
 
@@ -39,7 +44,7 @@ class Server:
             def log_message(self, *args: Any) -> None:
                 """Say nothing."""
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = _Http(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
 

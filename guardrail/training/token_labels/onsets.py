@@ -73,11 +73,13 @@ class FindOnset:
         tally = Tally(ask)
         try:
             onset = await self._search(row, places, self.settings.mode, tally)
-            compared = await self._compare(row, places, onset, tally) if self._is_compared(row) else {}
         except CallRefused:
-            return Made((), tally.counts + Counter({"rows asked about": 1, "dropped: a call was refused": 1}))
-        kept, counts = self._labelled(row, places, onset)
-        return Made(kept, tally.counts + Counter({"rows asked about": 1}) + Counter(counts) + Counter(compared))
+            kept, counts = self._left(row, "a call was refused")
+        else:
+            kept, counts = self._labelled(row, places, onset)
+            if self._is_compared(row):
+                counts = {**counts, **await self._compare(row, places, onset, tally)}
+        return Made(kept, tally.counts + Counter({"rows asked about": 1}) + Counter(counts))
 
     def _is_compared(self, row: RecipeRow) -> bool:
         return place_of(row.id, self.salt) <= self.compared_below
@@ -94,7 +96,10 @@ class FindOnset:
     ) -> Mapping[str, int]:
         """Return how the chosen mode does beside the exact one, whose calls are counted apart."""
         exactly = Tally(tally.ask)
-        exact = await self._search(row, places, "exact", exactly)
+        try:
+            exact = await self._search(row, places, "exact", exactly)
+        except CallRefused:
+            return {"not compared: a call was refused": 1}
         counts = {
             "compared": 1,
             "compared: calls": _n_calls(tally.counts),
@@ -109,15 +114,23 @@ class FindOnset:
         self, row: RecipeRow, places: Sequence[Place], onset: Onset | None
     ) -> tuple[tuple[RecipeRow, ...], Mapping[str, int]]:
         """Return the row as it is handed on, if it is, and what is counted of it."""
-        span = row.unsafe_start_char
-        is_kept = span is not None and (self.settings.spans == "compare" or row.is_human)
         if onset is None:
-            return ((row,), {"spans without an onset": 1}) if is_kept else ((), {"dropped: no onset": 1})
-        counts = {"onsets found": 1, f"onset: {_bin(onset.place, places)}": 1}
+            return self._left(row, "no onset")
+        span = row.unsafe_start_char
+        counts: dict[str, int] = {"onsets found": 1, f"onset: {_bin(onset.place, places)}": 1}
         if span is not None:
             counts |= {"spans": 1} | _offsets("spans", onset.place.token, _token_of(span, places))
-        start = span if is_kept else onset.place.start
+        start = span if self._keeps_span(row) else onset.place.start
         return (replace(row, unsafe_start_char=start, meta={**row.meta, "onset": onset.to_meta()}),), counts
+
+    def _left(self, row: RecipeRow, reason: str) -> tuple[tuple[RecipeRow, ...], Mapping[str, int]]:
+        """Return a row without an onset, which is dropped unless it has a span to keep."""
+        if self._keeps_span(row):
+            return (row,), {f"spans without an onset: {reason}": 1}
+        return (), {f"dropped: {reason}": 1}
+
+    def _keeps_span(self, row: RecipeRow) -> bool:
+        return row.unsafe_start_char is not None and (self.settings.spans == "compare" or row.is_human)
 
 
 def is_asked_about(row: RecipeRow, spans: Spans) -> bool:

@@ -90,7 +90,8 @@ def _spans(counts: Mapping[str, int]) -> Table:
     ]
     early, late = counts.get("spans: tokens earlier", 0), counts.get("spans: tokens later", 0)
     rows.append(["mean of found less given, in tokens", None, _per(late - early, n)])
-    rows.append(["no onset found", counts.get("spans without an onset", 0), None])
+    missed = "spans without an onset: "
+    rows += [[name.removeprefix(missed), n, None] for name, n in sorted(counts.items()) if name.startswith(missed)]
     return Table("Found onset beside the given one", ["", "rows", "a row"], rows, "Rows that brought an onset.")
 
 

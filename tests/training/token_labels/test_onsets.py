@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from guardrail.decision import Direction
 from guardrail.errors import BudgetSpent
 from guardrail.taxonomy import RiskLevel
 from guardrail.testing import default_tokenizer
+from guardrail.training.recipe.calls import Call
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.stage import Made
 from guardrail.training.token_labels.onsets import FindOnset
@@ -142,7 +144,12 @@ def test_a_span_without_a_found_onset_is_kept_where_spans_are_compared() -> None
     row = row_of(ANSWER, unsafe_start_char=3, is_human=True)
     made = done(row, onset_script(1000, 0), spans="compare")
     assert made.rows == (row,)
-    assert made.counts["spans without an onset"] == 1
+    assert made.counts["spans without an onset: no onset"] == 1
+    refused = onset_script(1000, 0)
+    refused.refuses = lambda _: True
+    made = done(row, refused, spans="compare")
+    assert made.rows == (row,)
+    assert made.counts["spans without an onset: a call was refused"] == 1
 
 
 def test_unreadable_answers_qualify_nothing_and_are_counted() -> None:
@@ -169,6 +176,26 @@ def test_a_refused_call_drops_the_row_and_other_errors_end_the_stage() -> None:
 
     with pytest.raises(BudgetSpent):
         asyncio.run(work_of()(row_of(ANSWER), spent))  # type: ignore[arg-type]  # it never returns
+
+
+def test_a_refusal_in_the_comparison_costs_the_comparison_alone() -> None:
+    """What a report asks besides cannot change the rows."""
+    row = row_of(ANSWER)
+    plain = done(row, onset_script(30, 20), mode="coarse")
+    script = onset_script(30, 20)
+    n_left = sum(n for name, n in plain.counts.items() if name.startswith("calls: "))
+
+    def refuses(_: Call) -> bool:
+        nonlocal n_left
+        n_left -= 1
+        return n_left < 0
+
+    script.refuses = refuses
+    work = replace(work_of(mode="coarse"), compared_below=1.0)
+    made = asyncio.run(work(row, script))
+    assert made.rows == plain.rows
+    assert made.counts["not compared: a call was refused"] == 1
+    assert "compared" not in made.counts
 
 
 @pytest.mark.parametrize(("rule", "start"), [("rollouts", "take"), ("judge", "thing"), ("both", "thing")])
