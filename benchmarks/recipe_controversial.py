@@ -7,7 +7,7 @@ questions are asked of them. Is it harmful at all (hate or offensive); is it hat
 (Controversial). And with the majority's offensive as Controversial, where each such vote is Safe or Unsafe by the toss
 of a coin: that makes those rows ambiguous by construction, which favours the method. The stage never sees any of this.
 A row's label is one vote, drawn: Safe or Unsafe. A few rows keep people's verdict, marked as human: by them the share
-is chosen. A quarter is kept aside to test.
+is chosen, and two thresholds for every model that learns from the labels. A quarter is kept aside to test.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from recipe_relabel import PACKAGES, Held, cell
 
 from guardrail.bench.machine import cores, cpu_name
 from guardrail.decision import Direction
@@ -53,12 +54,6 @@ Floats = NDArray[np.floating]
 Levels = NDArray[np.int8]
 
 
-class Held(list[RecipeRow]):
-    """Rows in memory; implements `Rows`."""
-
-    counts: dict[str, int] = {}  # noqa: RUF012  # empty, and the protocol asks for it
-
-
 @dataclass(frozen=True, slots=True)
 class Draw:
     """The rows of one question and seed.
@@ -85,10 +80,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of labelled rows")
     parser.add_argument("--seeds", type=int, default=3, help="draws of votes, human rows and halves")
     options = parser.parse_args()
-    versions = [
-        f"Python {platform.python_version()}",
-        *(f"{name} {version(name)}" for name in ("numpy", "scikit-learn")),
-    ]
+    versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES[1:])]
     print(f"{cpu_name()}, {cores()} cores; {', '.join(versions)}; seeds 0 to {options.seeds - 1}")
     rows = list(read_rows(options.data / "davidson_hate.jsonl.gz"))
     for question, voices in QUESTIONS.items():
@@ -182,8 +174,8 @@ def measure(draws: Sequence[Draw]) -> Iterator[list[Line]]:
 
 def _search(name: str, found: Mined) -> Iterator[Line]:
     for point in found.points:
-        f1s = dict(zip(("F1 Safe", "F1 Controversial", "F1 Unsafe"), point.f1 or (), strict=False))
-        figures = {"conflict": point.conflict, "macro F1": point.macro_f1 or 0.0, **f1s}
+        f1s = dict(zip(("F1 Safe", "F1 Controversial", "F1 Unsafe"), point.f1 or (np.nan,) * 3, strict=True))
+        figures = {"conflict": point.conflict, "macro F1": point.macro_f1 or np.nan, **f1s}
         yield f"{name} {point.safe_share:.2f}", {**figures, "chosen": float(point is found.chosen)}
 
 
@@ -213,11 +205,10 @@ def _scored(split: Bools, score: Floats, n_mined: int) -> dict[str, float]:
     """Return figures of the rows with the highest scores, as many as the vote of weights puts in conflict."""
     top = np.argsort(-score, kind="stable")
     base, hits = float(split.mean()), split[top[:n_mined]]
-    tenth = float(split[top[: len(split) // 10]].mean())
     return {
         "AUC": auc(split, score.astype(np.float64)).value or 0.0, "mined": n_mined / len(split), "base": base,
         "precision": float(hits.mean()), "recall": float(hits.sum() / split.sum()), "lift": float(hits.mean()) / base,
-        "lift at 10 %": tenth / base,
+        "lift at 10 %": float(split[top[: len(split) // 10]].mean()) / base,
     }  # fmt: skip
 
 
@@ -226,19 +217,26 @@ def _trained(given: Draw, found: Mined, around: Mined, unsafe: Floats) -> Iterat
     before, uncertain = found.before, found.before.copy()
     doubtful = np.where(given.free, np.abs(unsafe - 0.5), np.inf)
     uncertain[np.argsort(doubtful, kind="stable")[: int(found.votes.is_conflict[given.free].sum())]] = CONTROVERSIAL
-    binary = fitted(given.rows, np.where(given.free, before, -1))
-    yield "trained|drawn votes, two levels", judged(given.test, binary)
-    yield "trained|the same, two thresholds set on human rows", judged(given.test, binary, thresholds(given, binary))
-    human = ~given.free
+    human = np.flatnonzero(~given.free)
+    shown = np.isin(np.arange(len(before)), human[::2])
     for name, labels in {
-        "drawn votes and human rows, three levels": before,
+        "drawn votes, two levels": before,
         "mined, agreement keeps the label": found.after,
         "mined around the rows, agreement keeps the label": around.after,
-        "mined, agreement sets the label": np.where(human, before, relabelled(before, found.votes, "vote")),
+        "mined, agreement sets the label": relabelled(before, found.votes, "vote"),
         "most doubtful rows of one model, as many": uncertain,
-        "people's verdict on every row (bound)": given.gold,
+        "people's verdict on every row": given.gold,
     }.items():
-        yield f"trained|{name}", judged(given.test, fitted(given.rows, labels))
+        yield f"trained|{name}", learned(given, np.where(given.free, labels, -1), human)
+    # Taught half of the human rows, so that the thresholds are set on rows that it has not seen, as for the others.
+    name = "drawn votes and half of the human rows, three levels"
+    yield f"trained|{name}", learned(given, np.where(given.free | shown, before, -1), human[1::2])
+
+
+def learned(given: Draw, labels: NDArray[np.signedinteger], asked: NDArray[np.intp]) -> dict[str, float]:
+    """Return what a model taught these labels is worth on the rows kept aside, thresholds set on the asked rows."""
+    model = fitted(given.rows, labels)
+    return judged(given.test, model, thresholds([given.rows[i] for i in asked], model))
 
 
 def fitted(rows: Sequence[RecipeRow], labels: NDArray[np.signedinteger]) -> Panel:
@@ -251,26 +249,33 @@ def fitted(rows: Sequence[RecipeRow], labels: NDArray[np.signedinteger]) -> Pane
     return learner.learn("trained", lessons, levels, [Variant("alike", weights, dict.fromkeys(levels, 1.0))])
 
 
-def thresholds(given: Draw, model: Panel) -> tuple[float, float]:
-    """Return the strict and the loose threshold with the best F1 on the human rows."""
-    human = [row for row in given.rows if row.is_human]
-    unsafe = model.probabilities(human)[0, :, -1]
-    gold = np.array([LEVELS.index(row.risk) for row in human if row.risk])
+def thresholds(human: Sequence[RecipeRow], model: Panel) -> tuple[float, float]:
+    """Return the thresholds with the best F1 on these rows: strict on 1 - P(Safe), loose on P(Unsafe)."""
+    vectors = model.probabilities(human)[0]
+    gold = golds(human)
     grid = np.linspace(0.02, 0.98, 49)
-    strict, loose = ([f1(is_gold, unsafe >= at) for at in grid] for is_gold in (gold > SAFE, gold == UNSAFE))
+    strict = [f1(gold > SAFE, 1 - vectors[:, 0] >= at) for at in grid]
+    loose = [f1(gold == UNSAFE, vectors[:, -1] >= at) for at in grid]
     return float(grid[int(np.argmax(strict))]), float(grid[int(np.argmax(loose))])
 
 
-def judged(test: Sequence[RecipeRow], model: Panel, at: tuple[float, float] | None = None) -> dict[str, float]:
-    """Return strict and loose F1: Controversial counts as unsafe, and as safe."""
-    vectors = model.probabilities(test)[0]
-    gold = np.array([LEVELS.index(row.risk) for row in test if row.risk])
+def judged(test: Sequence[RecipeRow], model: Panel, at: tuple[float, float]) -> dict[str, float]:
+    """Return strict and loose F1, Controversial being unsafe and being safe: at the thresholds, and by the likeliest
+    level.
+    """
+    vectors, gold = model.probabilities(test)[0], golds(test)
     called = vectors.argmax(1)
-    strict, loose = called > 0, called == vectors.shape[1] - 1
-    if at is not None:
-        strict, loose = vectors[:, -1] >= at[0], vectors[:, -1] >= at[1]
-    scores = f1(gold > SAFE, strict), f1(gold == UNSAFE, loose)
-    return {"strict F1": scores[0], "loose F1": scores[1], "mean": sum(scores) / 2}
+    strict, loose = f1(gold > SAFE, 1 - vectors[:, 0] >= at[0]), f1(gold == UNSAFE, vectors[:, -1] >= at[1])
+    likeliest = f1(gold > SAFE, called > 0), f1(gold == UNSAFE, called == vectors.shape[1] - 1)
+    return {
+        "strict F1": strict, "loose F1": loose, "mean": (strict + loose) / 2,
+        "likeliest: strict": likeliest[0], "likeliest: loose": likeliest[1], "likeliest: mean": sum(likeliest) / 2,
+    }  # fmt: skip
+
+
+def golds(rows: Sequence[RecipeRow]) -> NDArray[np.int64]:
+    """Return int64 [row], index of each label in `LEVELS`."""
+    return np.array([LEVELS.index(row.risk) for row in rows if row.risk])
 
 
 def f1(gold: Bools, called: Bools) -> float:
@@ -289,12 +294,6 @@ def show(found: Iterator[list[Line]]) -> None:
             cells = [cell([seed[name][column] for seed in seeds]) for column in columns]
             print(f"| {name.partition('|')[2]} | {' | '.join(cells)} |")
         print(flush=True)
-
-
-def cell(values: Sequence[float]) -> str:
-    """Return a mean with its standard deviation over the seeds."""
-    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{spread}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/recipe_duplicates.py [--data data] [--texts 12000] [--seed 1]
 
 First a random sample of the labelled rows' judged texts: every pair is compared, which is the truth, and the candidates
-of several bandings are held against it; the two in use come first. "Wrong" are pairs that the tokens' hashes call near
+of several bandings are held against it; the one in use comes first. "Wrong" are pairs that the tokens' hashes call near
 and the tokens themselves do not. Then all texts are grouped, and memory is the peak of this process with the texts.
 Texts a second are of CPU time, on one core.
 """
@@ -24,13 +24,14 @@ from rapidfuzz.process import cdist
 from guardrail.bench.machine import cores, cpu_name
 from guardrail.evaluation.rows import read_rows
 from guardrail.training.recipe.duplicate_groups import group_duplicates
-from guardrail.training.recipe.duplicates import PROMPTS, TEXTS, Banding, NearDuplicates, fingerprint, rouge_l
+from guardrail.training.recipe.duplicates import Banding, NearDuplicates, banding_for, fingerprint, rouge_l
 
 PACKAGES = ("numpy", "rapidfuzz")
 THRESHOLDS = {
-    0.7: (PROMPTS, Banding(32, 3), Banding(32, 4), Banding(96, 5)),
-    0.85: (TEXTS, Banding(24, 8), Banding(32, 12)),
-    0.9: (TEXTS, Banding(24, 8), Banding(32, 12)),
+    0.7: (banding_for(0.7), Banding(32, 3), Banding(32, 4), Banding(96, 5)),
+    0.8: (banding_for(0.8), Banding(48, 4), Banding(48, 10)),
+    0.85: (banding_for(0.85), Banding(24, 8), Banding(48, 10), Banding(32, 12)),
+    0.9: (banding_for(0.9), Banding(24, 8), Banding(32, 12)),
 }
 BLOCK = 500
 

@@ -28,7 +28,7 @@ from guardrail.training.learners.learning import Lesson, Variant, open_learner
 from guardrail.training.learners.settings import LearnerSettings
 from guardrail.training.recipe.rows import RecipeRow, place_of
 from guardrail.training.relabel.noise import changed, noise_of
-from guardrail.training.relabel.rereading import Reread, reread
+from guardrail.training.relabel.rereading import Reread, Unread, reread
 from guardrail.training.relabel.settings import RelabelSettings
 
 SOURCES = (
@@ -135,8 +135,8 @@ def read_again(rows: Sequence[RecipeRow], given: Labels, settings: RelabelSettin
     learner = open_learner(settings.learner, Path(), 1)
     surveyed = survey(held, settings.salt)
     found = reread(Direction.PROMPT, held, surveyed, learner, settings, lambda *_: lambda _: None)
-    if found is None:
-        raise SystemExit("too few rows to learn from")
+    if isinstance(found, Unread):
+        raise SystemExit(found.why)
     return found
 
 

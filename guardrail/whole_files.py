@@ -12,9 +12,17 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def make_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` make a file under another name, then give it its own."""
+    """Let `write` make a file under another name, then give it its own.
+
+    Raises:
+        OSError: it cannot be written; the file is named also where the system does not, as on a full disk.
+    """
     unfinished = path.with_name(f".{path.name}.unfinished")
-    write(unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        write(unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise

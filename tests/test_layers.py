@@ -204,7 +204,7 @@ ALLOWED_OUTSIDE: dict[str, set[str]] = {
     "evaluation.columns": {"pyarrow"},
     "training": {"torch", "numpy", "rich", "pydantic", "sklearn", "tokenizers", "safetensors", "onnx"},
     "training.annotate": {"crowdkit", "numpy", "pandas", "pydantic", "sklearn"},
-    "training.learners": {"numpy", "pydantic", "scipy", "sklearn", "torch"},
+    "training.learners": {"numpy", "pydantic", "scipy", "sklearn", "threadpoolctl", "torch"},
     "training.translate": {"lingua", "numpy", "pydantic"},
     "training.mix.split_files": {"pyarrow"},
     "training.recipe": {"filelock", "numpy", "pyarrow", "pydantic", "rich"},

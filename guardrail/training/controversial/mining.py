@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from guardrail.decision import Direction
+from guardrail.errors import ConfigurationError
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.controversial.settings import ControversialSettings
 from guardrail.training.controversial.voting import (
     BoolArray,
     IntArray,
+    Objective,
     Point,
     Vote,
     choose,
@@ -42,7 +43,7 @@ class Mined:
         is_human: bool [voted row], whether a person gave the label.
         points: of the search, by rising share.
         chosen: the point taken.
-        objective: that it was chosen by; "given" if there was but one.
+        objective: see `Objective`.
         is_met: whether it does as the objective asks.
     """
 
@@ -56,22 +57,27 @@ class Mined:
     is_human: BoolArray
     points: tuple[Point, ...]
     chosen: Point
-    objective: Literal["macro_f1", "share", "given"]
+    objective: Objective
     is_met: bool
 
 
 def mine(
     target: Direction, rows: Rows, survey: Survey, learner: Learner, settings: ControversialSettings, progress: Progress
 ) -> Mined | None:
-    """Return what became of the rows of one kind; None if there are too few to learn from in a half."""
+    """Return what became of the rows of one kind; None if there are too few to learn from in a half.
+
+    Raises:
+        ConfigurationError: the share is to be chosen by people's labels, and they lack a level.
+    """
     voted = survey.of_target(target) & survey.is_labelled
     levels = levels_of(survey, voted, settings.least_rows)
     if not set(BINARY) <= set(levels):
         return None
     shares = sorted(set(settings.safe_shares))
+    objective = _objective(target, survey.level[voted & survey.is_human], settings) if len(shares) > 1 else "given"
     teaching = Teaching(target.value, voted, settings.learner.max_rows, settings.salt)
     found = cross(learner, rows, survey, teaching, voted, BINARY, _weighings(shares, settings), progress)
-    return _decide(target, survey, voted, shares, found[..., 1], settings)
+    return _decide(target, survey, voted, shares, found[..., 1], objective, settings)
 
 
 def _weighings(shares: Sequence[float], settings: ControversialSettings) -> list[Weighing]:
@@ -86,11 +92,10 @@ def _weighings(shares: Sequence[float], settings: ControversialSettings) -> list
 
 def _decide(
     target: Direction, survey: Survey, voted: BoolArray, shares: Sequence[float], unsafe: FloatArray,
-    settings: ControversialSettings,
+    objective: Objective, settings: ControversialSettings,
 ) -> Mined:  # fmt: skip
     before, is_human = survey.level[voted], survey.is_human[voted]
     pairs = list(zip(unsafe[: len(shares)], unsafe[len(shares) :], strict=True))
-    objective = _objective(before[is_human], settings)
     points = tuple(
         _point(share, vote(*pair), before, is_human, is_measured=_has_three(before[is_human], settings.least_rows))
         for share, pair in zip(shares, pairs, strict=True)
@@ -101,14 +106,22 @@ def _decide(
     after = np.where(is_human, before, relabelled(before, votes, settings.agreed)).astype(np.int8)
     return Mined(
         target, np.flatnonzero(voted), loose, strict, votes, before, after, is_human, points, chosen,
-        objective if len(points) > 1 else "given", is_met or len(points) == 1,
+        objective, is_met,
     )  # fmt: skip
 
 
-def _objective(human: IntArray, settings: ControversialSettings) -> Literal["macro_f1", "share"]:
-    if settings.objective != "auto":
-        return settings.objective
-    return "macro_f1" if _has_three(human, settings.least_rows) else "share"
+def _objective(target: Direction, human: IntArray, settings: ControversialSettings) -> Objective:
+    if settings.objective == "share":
+        return "share"
+    if _has_three(human, settings.least_rows):
+        return "macro_f1"
+    if settings.objective == "auto":
+        return "share"
+    raise ConfigurationError(
+        f"controversial: people's labels of {target.value}s lack {settings.least_rows} rows of one of the three "
+        'levels, so objective = "macro_f1" has nothing to go by',
+        hint='set objective = "auto" or "share", or leave this kind out of targets',
+    )
 
 
 def _has_three(human: IntArray, least: int) -> bool:

@@ -101,8 +101,11 @@ def _warnings(one: Mined, settings: ControversialSettings) -> Iterator[str]:
             f"{kind}: even the lowest share has more than {settings.most_controversial:.0%} conflicts; "
             "the classifiers tell little apart"
         )
-    if one.objective == "share":
-        yield f"{kind}: people's labels lack one of the three levels, so the share was not chosen by F1"
+    if one.objective == "share" != settings.objective:
+        yield (
+            f"{kind}: people's labels lack {settings.least_rows} rows of one of the three levels, so the share was not "
+            "chosen by F1"
+        )
 
 
 def _rounded(value: float | None) -> float | None:

@@ -25,7 +25,8 @@ class ControversialSettings:
             what the rows have of each level, which the shares then multiply.
         objective: how the share is chosen. "macro_f1": the best mean F1 of the three levels on the rows with a human
             label; "share": the highest share of Safe at which no more than `most_controversial` of the rows are in
-            conflict; "auto": the first if people's labels hold enough of all three levels, else the second.
+            conflict; "auto": the first if people's labels hold enough of all three levels, else the second, with a
+            warning. "macro_f1" without enough of them is an error.
         most_controversial: see `objective`.
         agreed: what becomes of a row on which both classifiers agree against its label. "keep": nothing, `relabel` has
             rules for that; "vote": it takes the level they agree on, as the reference's report can be read.

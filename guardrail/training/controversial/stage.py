@@ -21,6 +21,9 @@ from guardrail.training.recipe.stage import Estimate, Job, Profile, Rows
 NOTE = "mined"
 """Key of `meta` under which a changed row says what it was, and what both classifiers gave for Unsafe."""
 
+MOST_SFT_SHARES = 3
+"""Shares that may be tried by fine-tuning: each takes a loose and a strict one for each half and kind. Our choice."""
+
 
 @dataclass(frozen=True)
 class ControversialStage:
@@ -56,10 +59,18 @@ def make(settings: ControversialSettings, recipe: RecipeSettings) -> Controversi
     """Return the stage.
 
     Raises:
-        ConfigurationError: no share or no kind of rows to vote on, or a learner without its checkpoint.
+        ConfigurationError: no share or no kind of rows to vote on, a learner without its checkpoint, or a search that
+            would be dozens of fine-tunings.
     """
     if not settings.safe_shares or not settings.targets:
         raise ConfigurationError("controversial: safe_shares and targets must name at least one each")
+    n_shares = len(set(settings.safe_shares))
+    if settings.learner.kind == "sft" and n_shares > MOST_SFT_SHARES:
+        raise ConfigurationError(
+            f"controversial: {n_shares} safe_shares are {4 * n_shares * len(settings.targets)} fine-tunings with a "
+            f'learner of kind "sft", and {2 * n_shares} networks in memory at once',
+            hint=f'name at most {MOST_SFT_SHARES}, such as those that a search with kind = "tfidf" found best',
+        )
     return ControversialStage(settings, check_learner(settings.learner, "controversial"))
 
 

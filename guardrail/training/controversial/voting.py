@@ -81,15 +81,19 @@ class Point:
         return None if self.f1 is None else sum(self.f1) / len(self.f1)
 
 
-def choose(
-    points: Sequence[Point], objective: Literal["macro_f1", "share"], most_controversial: float
-) -> tuple[Point, bool]:
+Objective = Literal["macro_f1", "share", "given"]
+"""By what a point is chosen: the first two as in the settings; "given" if there is but one."""
+
+
+def choose(points: Sequence[Point], objective: Objective, most_controversial: float) -> tuple[Point, bool]:
     """Return the point to take, and whether it does as it should.
 
-    Of equal points the one with fewer conflicts is taken. Never by the F1 of Controversial alone: that is highest where
+    Of equal points that with the lowest share is taken. Never by the F1 of Controversial alone: that is highest where
     most rows are in conflict.
     """
     ordered = sorted(points, key=lambda point: point.safe_share)
+    if objective == "given":
+        return ordered[0], True
     if objective == "macro_f1":
         return max(ordered, key=lambda point: point.macro_f1 or 0.0), True
     below = [point for point in ordered if point.conflict <= most_controversial]

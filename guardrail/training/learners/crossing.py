@@ -1,7 +1,8 @@
 """Cross-fitting: what each half of the data is said to be by classifiers of the other half.
 
-Halves go by the hash of the root, so that no family straddles them. Of a row only a few bytes are held; the rows are
-read again for each half.
+Halves go by the hash of the root, and copies of a question under other roots go with it, so that no family straddles
+them: a teacher that has seen a copy repeats its label. Of a row only a few bytes are held; the rows are read again for
+each half.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from guardrail.decision import Direction
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.learners.learning import LEVELS, FloatArray, Learner, Lesson, Levels, Panel, Progress, Variant
+from guardrail.training.recipe.families import families_of, hash_of, telling_text, text_hash
 from guardrail.training.recipe.parts import cut
 from guardrail.training.recipe.rows import RecipeRow, half_of, place_of
 from guardrail.training.recipe.stage import Rows
@@ -27,6 +29,14 @@ UNLABELLED = -1
 
 _BATCH = 512
 """Rows scored at once. Our choice."""
+
+_COLUMNS = np.dtype(
+    [
+        ("target", np.int8), ("half", np.int8), ("level", np.int8), ("is_human", np.bool_), ("root", np.uint64),
+        ("text", np.uint64),
+    ]
+)  # fmt: skip
+"""What is taken down of a row: those of `Survey`, the half being that of its own root, and hashes for the families."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +100,25 @@ class Teaching:
 
 
 def survey(rows: Iterable[RecipeRow], salt: str) -> Survey:
-    """Return what is to be held of the rows; their halves are those of the salt."""
-    found: list[tuple[int, int, int, bool]] = [
+    """Return what is to be held of the rows; their halves are those of the salt.
+
+    A family (see `families_of`) falls where the root with the smallest hash falls.
+    """
+    found = (
         (
             TARGETS.index(row.target),
             half_of(row.root, salt),
             LEVELS.index(row.risk) if row.risk else UNLABELLED,
             row.is_human,
+            hash_of(row.root),
+            text_hash(telling_text(row)),
         )
         for row in rows
-    ]
-    table = np.array(found, np.int8).reshape(-1, 4)
-    return Survey(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.bool_))
+    )
+    table = np.fromiter(found, _COLUMNS)
+    _, first = np.unique(table["root"], return_index=True)
+    half = table["half"][first][families_of(table["root"], table["text"])]
+    return Survey(table["target"].copy(), half, table["level"].copy(), table["is_human"].copy())
 
 
 def levels_of(survey: Survey, taught: BoolArray, least: int) -> Levels:
@@ -179,7 +196,8 @@ def _variant(
         return Variant(weighing.name, scale, dict.fromkeys(n_rows, 1.0))
     highest = max(scale.values())
     kept = {level: value / highest for level, value in scale.items()}
-    return Variant(weighing.name, dict.fromkeys(n_rows, 1.0), kept, f"{salt}/{weighing.name}")
+    # One salt for all: what a narrower draw sees a wider one sees too, so that two differ by their shares alone.
+    return Variant(weighing.name, dict.fromkeys(n_rows, 1.0), kept, f"{salt}/kept")
 
 
 def _told(rows: Iterable[RecipeRow], step: Callable[[int], None]) -> Iterator[RecipeRow]:

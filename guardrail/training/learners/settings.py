@@ -15,7 +15,7 @@ class LearnerSettings:
 
     Attributes:
         kind: "tfidf": n-grams and logistic regression, minutes on a laptop; "sft": the four-head model, fine-tuned from
-            `start`, as in the reference.
+            `start`, as in the reference; `controversial` tries at most three `safe_shares` with it.
         max_rows: most rows that one classifier learns from, as many of each risk level where there are; what is left
             out is made up for by weight.
         max_chars: characters of a text that "tfidf" reads, from both of its ends.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.errors import MissingExtra
+from guardrail.errors import ConfigurationError, MissingExtra
 from guardrail.evaluation.baseline import (
     TfidfSettings,
     count_ngrams,
@@ -25,6 +25,7 @@ from guardrail.training.recipe.rows import RecipeRow
 try:
     from scipy import sparse
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 except ModuleNotFoundError as error:
     raise MissingExtra("scikit-learn", "train") from error
 
@@ -48,11 +49,20 @@ class TfidfLearner:
     def __init__(self, settings: LearnerSettings) -> None:
         self._max_chars = settings.max_chars
 
-    def learn(self, name: str, lessons: Iterable[Lesson], levels: Levels, variants: Sequence[Variant]) -> "TfidfPanel":  # noqa: ARG002  # the protocol
-        """See `Learner`."""
+    def learn(self, name: str, lessons: Iterable[Lesson], levels: Levels, variants: Sequence[Variant]) -> "TfidfPanel":
+        """See `Learner`.
+
+        Raises:
+            ConfigurationError: no n-gram occurs in two of the texts.
+        """
         drawn = _Drawn(lessons, levels, variants, self._max_chars)
         idf = inverse_document_frequency(drawn.documents, len(drawn.gold))
         columns = np.flatnonzero(drawn.documents >= _LEAST_TEXTS)
+        if not len(columns):
+            raise ConfigurationError(
+                f"{name}: no word occurs in two of the {len(drawn.gold)} texts that the classifier learns from",
+                hint="raise learner.max_rows, or leave these rows out of the stage's targets",
+            )
         features = sparse.vstack([batch[:, columns] for batch in drawn.weighed(idf)], format="csr")
         weights, bias = [], []
         for variant, seen in zip(variants, drawn.seen.T, strict=True):
@@ -125,7 +135,9 @@ class _Drawn:
 def _fit(features: Any, gold: Any, weights: Any) -> tuple[FloatArray, FloatArray]:
     """Return float32 [level, feature] and [level]."""
     model = LogisticRegression(C=_SETTINGS.c, max_iter=_SETTINGS.max_iterations, tol=_TOLERANCE)
-    model.fit(features, gold, sample_weight=weights)
+    # The solver's vectors are short: many threads spend their time waiting for each other, and sum in another order.
+    with threadpool_limits(1, "blas"):
+        model.fit(features, gold, sample_weight=weights)
     if len(model.classes_) > 2:
         return model.coef_.astype(np.float32), model.intercept_.astype(np.float32)
     # With two classes scikit-learn keeps one row, the log-odds of the second.

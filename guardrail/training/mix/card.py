@@ -3,13 +3,16 @@
 It says nothing of the time or the machine, so that equal data has an equal card.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from guardrail.training.mix.counts import SHOWN_RISKS, MixCounts
+from guardrail.training.mix.leaks import LEAST_ANSWER_TOKENS, LEAST_TURN_TOKENS
 from guardrail.training.mix.settings import MixSettings
 from guardrail.training.mix.splits import SPLITS
+from guardrail.training.recipe.duplicates import banding_for
 from guardrail.training.recipe.manifest import FILE, Manifest, read_manifest
 
 _SMALL = 100
@@ -25,12 +28,14 @@ class Cleaning:
         dropped: rows that were left out, by reason.
         n_conflicts: rows left out as duplicates of a row with another label.
         evaluation: rows of the evaluation sets, by name.
+        n_cleared: safe rows that named a kind of harm.
     """
 
     n_in: int
     dropped: Mapping[str, int]
     n_conflicts: int
     evaluation: Mapping[str, int]
+    n_cleared: int = 0
 
 
 def write_card(counts: MixCounts, cleaning: Cleaning, settings: MixSettings, stages: Sequence[Manifest]) -> str:
@@ -91,21 +96,36 @@ def _making(stages: Sequence[Manifest]) -> list[str]:
 def _cleaning(cleaning: Cleaning, settings: MixSettings) -> list[str]:
     checked = ", ".join(f"{name} ({n:,} rows)" for name, n in cleaning.evaluation.items())
     leaks = (
-        f"Checked against {checked}: rows whose question or answer has a ROUGE-L of {settings.leak_threshold:g} or "
-        "more with one of theirs were left out, with their families."
+        f"Checked against {checked}: rows of which a user's turn, a system prompt or an answer has a ROUGE-L of "
+        f"{settings.leak_threshold:g} or more with one of theirs were left out, with their families. "
+        f"{_expected(settings.leak_threshold)} Short turns (fewer than {LEAST_TURN_TOKENS} tokens) that are not judged "
+        f"themselves, short answers (fewer than {LEAST_ANSWER_TOKENS}) and system prompts that several rows of a set "
+        "share were not compared."
         if checked
         else "No evaluation set was named: the mix was not checked for leaks."
     )
     said = (
         f"Of {cleaning.n_in:,} rows. Duplicates are rows whose judged text and context are equal, or have a ROUGE-L of "
         f"{settings.duplicate_threshold:g} or more; {cleaning.n_conflicts:,} of them had another label than the row "
-        "that was kept."
+        f"that was kept. {_expected(settings.duplicate_threshold)}"
     )
+    if cleaning.n_cleared:
+        said += (
+            f" {cleaning.n_cleared:,} rows that are kept were labelled Safe and named a kind of harm: it was cleared."
+        )
     return [
         "## What was left out", "",
         *_table(["reason", "rows"], [[reason, n] for reason, n in cleaning.dropped.items()]),
         said, "", leaks, "",
     ]  # fmt: skip
+
+
+def _expected(threshold: float) -> str:
+    """Return how many near duplicates were found, as far as one can know without comparing all pairs."""
+    if threshold == 1:
+        return "All of these are expected to be found."
+    share = math.floor(1000 * banding_for(threshold).recall(threshold)) / 10
+    return f"Of pairs at {threshold:g} itself {share:g} % or more are expected to be found, of those above it more."
 
 
 def _limits(counts: MixCounts, cleaning: Cleaning, settings: MixSettings) -> list[str]:
@@ -114,8 +134,11 @@ def _limits(counts: MixCounts, cleaning: Cleaning, settings: MixSettings) -> lis
         f"{100 * (1 - counts.n_human / n):.1f} % of the labels are not marked as people's: they carry models' errors.",
         "Near duplicates are found by hashing: a few are missed. Paraphrases and translations are none.",
     ]
-    if not settings.evaluation:
-        said.append("No leak check was made.")
+    said.append(
+        "A text of an evaluation set that stands inside a longer one is not found."
+        if settings.evaluation
+        else "No leak check was made."
+    )
     if cleaning.n_conflicts:
         said.append(f"{cleaning.n_conflicts:,} duplicates contradicted each other: labels as these are not certain.")
     for what, dimension in (("Languages", "lang"), ("Kinds of harm", "category")):

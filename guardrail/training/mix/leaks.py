@@ -1,7 +1,9 @@
 """The leak check: rows that stand in an evaluation set, or nearly do."""
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +11,14 @@ import numpy as np
 from guardrail.conversation import Role
 from guardrail.decision import Direction
 from guardrail.training.mix.survey import Survey
-from guardrail.training.recipe.duplicates import PROMPTS, TEXTS, NearDuplicates, tokens
+from guardrail.training.recipe.duplicates import NearDuplicates, tokens
 from guardrail.training.recipe.input_rows import read_values, to_recipe_row
 from guardrail.training.recipe.rows import RecipeRow
 
-_LEAST_TURN_TOKENS = 4
-_LEAST_ANSWER_TOKENS = 20
-"""An answer's question of fewer tokens ("go on") and a shorter answer ("I cannot help with that.") are everybody's: by
-themselves they are no leak. What a prompt row judges is compared whatever its length. Our choice."""
+LEAST_TURN_TOKENS = 4
+LEAST_ANSWER_TOKENS = 20
+"""A turn of fewer tokens ("go on") and a shorter answer ("I cannot help with that.") are everybody's: by themselves
+they are no leak. What a prompt row judges is compared whatever its length. Our choice."""
 
 _CACHED = 1 << 15
 """Texts whose finding is remembered: several answers follow one question. Our choice."""
@@ -37,8 +39,7 @@ class EvaluationTexts:
         """
         self.names = list(sets)
         self.n_rows: dict[str, int] = {}
-        self._asked = NearDuplicates(threshold, PROMPTS)
-        self._answered = NearDuplicates(threshold, TEXTS)
+        self._asked, self._answered = NearDuplicates(threshold), NearDuplicates(threshold)
         for number, (name, path) in enumerate(sets.items()):
             self._read(name, number, path)
         self._find_asked = lru_cache(_CACHED)(lambda text: _find(self._asked, text))
@@ -46,29 +47,55 @@ class EvaluationTexts:
     def find(self, row: RecipeRow) -> tuple[str, bool] | None:
         """Return the set that a row stands in, and whether equally (or else nearly); None if in none."""
         asked, answered = texts_of(row)
-        found = self._find_asked(asked) if asked else None
-        if (found is None or not found[1]) and answered:
-            found = _find(self._answered, answered) or found
-        return None if found is None else (self.names[found[0]], found[1])
+        nearly = None
+        for found in chain(map(self._find_asked, asked), (_find(self._answered, text) for text in answered)):
+            if found and found[1]:
+                return self.names[found[0]], True
+            nearly = nearly or found
+        return None if nearly is None else (self.names[nearly[0]], False)
 
     def _read(self, name: str, number: int, path: Path) -> None:
-        met: set[str] = set()
+        met = set[tuple[int, str]]()
+        framed = Counter[str]()
         self.n_rows[name] = 0
         for where, values in read_values(path):
             self.n_rows[name] += 1
-            for index, text in zip((self._asked, self._answered), texts_of(to_recipe_row(where, values)), strict=True):
-                if text and text not in met:
-                    met.add(text)
-                    index.add(number, text)
+            row = to_recipe_row(where, values)
+            framed.update(set(_frames(row)))
+            for place, texts in enumerate((_asked(row), _answers(row))):
+                for text in texts:
+                    if (place, text) not in met:
+                        met.add((place, text))
+                        (self._asked, self._answered)[place].add(number, text)
+        for text, n in framed.items():
+            # what several rows are framed by, such as "You are a helpful assistant.", is everybody's
+            if n == 1 and (0, text) not in met:
+                self._asked.add(number, text)
 
 
-def texts_of(row: RecipeRow) -> tuple[str, str]:
-    """Return what is asked and what is answered in a row, each empty where it says too little to be anybody's own."""
-    if row.target is Direction.PROMPT:
-        return row.judged_text, ""
-    turns = [message.content for message in row.messages if message.role is Role.USER]
-    asked = turns[-1] if turns and _has_tokens(turns[-1], _LEAST_TURN_TOKENS) else ""
-    return asked, row.judged_text if _has_tokens(row.judged_text, _LEAST_ANSWER_TOKENS) else ""
+def texts_of(row: RecipeRow) -> tuple[list[str], list[str]]:
+    """Return what is asked in a row, by users and in system prompts, and what is answered: whatever says enough to be
+    anybody's own.
+    """
+    return _asked(row) + _frames(row), _answers(row)
+
+
+def _asked(row: RecipeRow) -> list[str]:
+    turns = _turns(row, Role.USER, LEAST_TURN_TOKENS)
+    judged = row.judged_text if row.target is Direction.PROMPT else ""
+    return turns if not judged or judged in turns else [*turns, judged]
+
+
+def _frames(row: RecipeRow) -> list[str]:
+    return _turns(row, Role.SYSTEM, LEAST_TURN_TOKENS)
+
+
+def _answers(row: RecipeRow) -> list[str]:
+    return _turns(row, Role.ASSISTANT, LEAST_ANSWER_TOKENS)
+
+
+def _turns(row: RecipeRow, role: Role, least: int) -> list[str]:
+    return [one.content for one in row.messages if one.role is role and _has_tokens(one.content, least)]
 
 
 def drop_families(survey: Survey) -> None:

@@ -25,7 +25,8 @@ def drop_repeats(
     Two rows are duplicates when both what is judged and what stands before it are equal, or nearly: a refusal is none
     of the same refusal of something else, nor of another answer to the same long prompt. Kept is a person's label
     first, then a row with a known onset, then the graver label (as ties of annotators are decided), then the earlier
-    row. The two sides of a pair, which are alike on purpose, are both kept.
+    row. The two sides of a pair, which are alike on purpose, are both kept, also where a third row is near them; only
+    of what is equal one stays, and stands for the others.
 
     Args:
         survey: of the rows.
@@ -40,12 +41,18 @@ def drop_repeats(
     met = np.zeros((len(RISKS), len(RISKS)), np.int64)
     columns, kept = survey.columns, np.flatnonzero(survey.kept)
     keys = (columns["judged"][kept] * _FACTORS[0]) ^ (columns["context"][kept] * _FACTORS[1])
-    _keep_one(survey, kept, _with_target(survey, kept, keys), EQUAL, met)
+    keys = _with_target(survey, kept, keys)
+    stands_for = np.arange(len(survey))
+    stands_for[kept] = kept[_best(survey, kept, keys)]
+    _leave_out(survey, kept, stands_for[kept] != kept, stands_for[kept], EQUAL, met)
     if threshold < 1:
         kept = np.flatnonzero(survey.kept)
         groups = _near_groups(survey, kept, told(rows, tell), threshold, folder).astype(np.uint64)
         keys = (groups[:, 0] << np.uint64(32)) | groups[:, 1]
-        _keep_one(survey, kept, _with_target(survey, kept, keys), NEAR, met)
+        keys = _with_target(survey, kept, keys)
+        best = _best(survey, kept, keys)
+        is_spare = (best != np.arange(len(kept))) & ~_is_side(survey, kept, keys, best, stands_for)
+        _leave_out(survey, kept, is_spare, kept[best], NEAR, met)
     return met
 
 
@@ -55,18 +62,51 @@ def _with_target(survey: Survey, places: NDArray[np.intp], keys: NDArray[np.uint
     return np.add(np.left_shift(keys, np.uint64(1)), targets, dtype=np.uint64)
 
 
-def _keep_one(
-    survey: Survey, places: NDArray[np.intp], keys: NDArray[np.uint64], reason: str, met: NDArray[np.int64]
-) -> None:
-    """Leave out rows whose key another row has that is to be preferred."""
+def _best(survey: Survey, places: NDArray[np.intp], keys: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Return which row of those with the same key is to be preferred, by its number among these: intp [place]."""
     rows = survey.columns[places]
     order = np.lexsort((places, -rows["risk"], ~rows["has_onset"], ~rows["is_human"]))
     _, first, groups = np.unique(keys[order], return_index=True, return_inverse=True)
     best = np.empty(len(places), np.intp)
     best[order] = order[first][groups]
-    is_side = (rows["pair"] == rows["id"][best]) | (rows["pair"][best] == rows["id"])
-    is_spare = (best != np.arange(len(places))) & ~(is_side & (reason == NEAR))
-    np.add.at(met, (rows["risk"][best][is_spare], rows["risk"][is_spare]), 1)
+    return best
+
+
+def _is_side(
+    survey: Survey,
+    places: NDArray[np.intp],
+    keys: NDArray[np.uint64],
+    best: NDArray[np.intp],
+    stands_for: NDArray[np.intp],
+) -> NDArray[np.bool_]:
+    """Return which rows are sides of a pair that both have one key: bool [place].
+
+    They are when the other side is the best row, or when it is in the group and one of the two has another label than
+    the best row. A side that was left out is there in the row that stands for it: `stands_for`, intp [row].
+    """
+    rows, number = survey.columns[places], np.full(len(survey), -1)
+    number[places] = np.arange(len(places))
+    order = np.argsort(survey.columns["id"], kind="stable")
+    ids = survey.columns["id"][order]
+    found = np.minimum(np.searchsorted(ids, rows["pair"]), max(len(ids) - 1, 0))
+    partner = np.where(ids[found] == rows["pair"], number[stands_for[order[found]]], -1)
+    is_other = rows["risk"] != rows["risk"][best]
+    is_contrast = (partner >= 0) & (keys[partner] == keys) & (is_other | is_other[partner])
+    is_side: NDArray[np.bool_] = (rows["pair"] == rows["id"][best]) | (rows["pair"][best] == rows["id"]) | is_contrast
+    return is_side
+
+
+def _leave_out(
+    survey: Survey,
+    places: NDArray[np.intp],
+    is_spare: NDArray[np.bool_],
+    best: NDArray[np.intp],
+    reason: str,
+    met: NDArray[np.int64],
+) -> None:
+    """Leave out what is to spare, and count how its labels meet those of the best rows."""
+    risks = survey.columns["risk"]
+    np.add.at(met, (risks[best[is_spare]], risks[places[is_spare]]), 1)
     survey.drop(places[is_spare], reason)
 
 

@@ -22,6 +22,7 @@ def summarise(
     values = {
         "rows": counts.n_rows, "families": counts.n_families, "by_split": counts.by_split,
         "by_risk": counts.by_risk["risk"], "human": counts.n_human, "conflicts": cleaning.n_conflicts,
+        "cleared": cleaning.n_cleared,
         "duplicates": sum(cleaning.dropped.get(reason, 0) for reason in (EQUAL, NEAR)),
         "leaks": sum(n for reason, n in cleaning.dropped.items() if reason.startswith("leak: ")),
     }  # fmt: skip

@@ -9,7 +9,8 @@ from pydantic import Field
 from guardrail.training.settings import Share
 
 Most = Annotated[int, Field(ge=0)]
-Likeness = Annotated[float, Field(gt=0, le=1)]
+Likeness = Annotated[float, Field(ge=0.1, le=1)]
+"""Below 0.1 nearly all texts of a language are near duplicates: that is a slip. Our choice."""
 
 DIMENSIONS = ("lang", "category", "risk", "source", "target")
 """What the mix can be balanced by, in the order in which it is."""

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.training.mix.survey import Survey
+from guardrail.training.recipe.families import families_of
 
 SPLITS = ("train", "validation", "test")
 
@@ -19,25 +20,8 @@ def split_rows(survey: Survey, validation: float, test: float) -> tuple[NDArray[
     if not len(places):
         return splits, 0
     rows = survey.columns[places]
-    families = _families(rows["root"], rows["turn"])
+    families = families_of(rows["root"], rows["turn"])
     _, first = np.unique(rows["root"], return_index=True)
     where = rows["split_place"][first][families]
     splits[places] = np.where(where < test, 2, np.where(where < test + validation, 1, 0))
     return splits, len(np.unique(families))
-
-
-def _families(roots: NDArray[np.uint64], turns: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Return each row's family, by the number of its smallest root: intp [row]."""
-    names, labels = np.unique(roots, return_inverse=True)
-    of_root = labels.copy()
-    turn_names, of_turn = np.unique(turns, return_inverse=True)
-    has_turn = turns != 0
-    while True:
-        by_turn = np.full(len(turn_names), len(names))
-        np.minimum.at(by_turn, of_turn, labels)
-        joined = np.where(has_turn, np.minimum(labels, by_turn[of_turn]), labels)
-        by_root = np.full(len(names), len(names))
-        np.minimum.at(by_root, of_root, joined)
-        if (by_root[of_root] == labels).all():
-            return labels
-        labels = by_root[of_root]

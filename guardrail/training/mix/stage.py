@@ -5,6 +5,7 @@ rules here are ours. Rows are read three times, and only numbers are held of the
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,16 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.errors import ConfigurationError
+from guardrail.taxonomy import RiskLevel
 from guardrail.training.mix.settings import MixSettings
 from guardrail.training.mix.splits import SPLITS, split_rows
 from guardrail.training.mix.survey import RISKS, Survey, Surveyor, told
 from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.rows import RecipeRow
-from guardrail.training.recipe.settings import STAGES, RecipeSettings
+from guardrail.training.recipe.settings import RecipeSettings
 from guardrail.training.recipe.stage import Estimate, Job, Profile
+from guardrail.training.recipe.stages import stages_of
 from guardrail.whole_files import write_whole
 
 CARD = "DATA_CARD.md"
+CLEARED = "kinds of harm of safe rows cleared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,11 @@ class MixStage:
 
     Attributes:
         settings: of the stage.
+        before: names of the stages that the recipe sets up before it.
     """
 
     settings: MixSettings
+    before: tuple[str, ...] = ()
     name: str = "mix"
     version: int = 1
     models: tuple[str, ...] = ()
@@ -60,13 +66,14 @@ class MixStage:
         warnings = balance(survey, self.settings.most, self.settings.shares)
         splits, n_families = split_rows(survey, self.settings.validation, self.settings.test)
         dropped = survey.dropped()
-        job.write(_kept_rows(job, splits), {f"dropped: {reason}": n for reason, n in dropped.items()})
+        told_of = Counter({f"dropped: {reason}": n for reason, n in dropped.items()})
+        job.write(_kept_rows(job, splits, told_of), told_of)
         write_splits(job.folder)
         counts = count_mix(survey, splits, n_families)
         labelled = met[1:, 1:]
         n_conflicts = int(labelled.sum() - np.trace(labelled))
-        cleaning = Cleaning(len(survey), dropped, n_conflicts, evaluation)
-        card = write_card(counts, cleaning, self.settings, manifests_beside(job.folder, STAGES[:-1]))
+        cleaning = Cleaning(len(survey), dropped, n_conflicts, evaluation, told_of[CLEARED])
+        card = write_card(counts, cleaning, self.settings, manifests_beside(job.folder, self.before))
         write_whole(job.folder / CARD, card.encode(errors="surrogatepass"))
         return summarise(survey, counts, cleaning, met, warnings + warnings_of(counts, self.settings))
 
@@ -93,7 +100,7 @@ class MixStage:
         return survey, theirs.n_rows
 
 
-def make(settings: MixSettings, recipe: RecipeSettings) -> MixStage:  # noqa: ARG001  # every stage is made so
+def make(settings: MixSettings, recipe: RecipeSettings) -> MixStage:
     """Return the stage, set up.
 
     Raises:
@@ -104,14 +111,17 @@ def make(settings: MixSettings, recipe: RecipeSettings) -> MixStage:  # noqa: AR
     for name, path in settings.evaluation.items():
         if not path.is_file():
             raise ConfigurationError(f"the evaluation set {name} is no file: {path}", hint="see [mix.evaluation]")
-    return MixStage(settings)
+    return MixStage(settings, tuple(name for name in stages_of(recipe) if name != "mix"))
 
 
-def _kept_rows(job: Job, splits: NDArray[np.int8]) -> Iterator[RecipeRow]:
+def _kept_rows(job: Job, splits: NDArray[np.int8], told_of: Counter[str]) -> Iterator[RecipeRow]:
+    """Yield what is kept, with its split; what is safe is of no kind of harm, whatever the inputs say."""
     tell = job.progress("writing rows", len(job.rows))
     for row, split in zip(told(job.rows, tell), splits.tolist(), strict=True):
         if split >= 0:
-            yield replace(row, split=SPLITS[split])
+            is_cleared = row.risk is RiskLevel.SAFE and bool(row.categories)
+            told_of[CLEARED] += is_cleared
+            yield replace(row, split=SPLITS[split], categories=() if is_cleared else row.categories)
 
 
 def _digest(path: Path) -> str:

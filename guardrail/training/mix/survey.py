@@ -1,27 +1,21 @@
 """What `mix` must know of every row: numbers in arrays, so that a million rows take a hundred megabytes."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.conversation import Role
 from guardrail.decision import Direction
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.mix.settings import DIMENSIONS
-from guardrail.training.recipe.duplicates import tokens
+from guardrail.training.recipe.families import hash_of, text_hash, user_turn
 from guardrail.training.recipe.rows import RecipeRow, place_of
 
 RISKS = ("none", "safe", "controversial", "unsafe")
 """By their numbers in the arrays: the graver, the higher."""
 
 NONE = "none"
-
-_LEAST_TOKENS = 4
-"""A user's turn of fewer tokens ("yes", "go on") says nothing of where a row comes from: it makes no families, and is
-compared with evaluation sets only where it is what is judged. Our choice."""
 
 _TOLD_ROWS = 256
 
@@ -120,25 +114,6 @@ def told(rows: Iterable[RecipeRow], tell: Callable[[int], None]) -> Iterator[Rec
             tell(_TOLD_ROWS)
 
 
-def user_turn(row: RecipeRow) -> str:
-    """Return the user's first turn, if it says enough to know a family by, else "". It is what the fine-tuning holds
-    families out by, too.
-    """
-    first = next((message.content for message in row.messages if message.role is Role.USER), "")
-    return first if len(first) > _LEAST_TOKENS and len(tokens(first[:200])) >= _LEAST_TOKENS else ""
-
-
 def context_of(row: RecipeRow) -> str:
     """Return what stands before the last message."""
     return "\n".join(message.content for message in row.messages[:-1])
-
-
-def text_hash(text: str) -> int:
-    """Return a hash of a text without case and spacing: 64 bits, never 0."""
-    return hash_of(" ".join(text.casefold().split()))
-
-
-def hash_of(text: str) -> int:
-    """Return a hash of a text as it stands: 64 bits, never 0."""
-    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") or 1

@@ -5,13 +5,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from guardrail.errors import BudgetSpent, CallRefused, ConfigurationError, EngineError
 from guardrail.training.recipe.budget import Purse
-from guardrail.training.recipe.cache import Cache
-from guardrail.training.recipe.calls import Call, Reply
+from guardrail.training.recipe.cache import REFUSED, Cache
+from guardrail.training.recipe.calls import Call, Reply, key_after
 from guardrail.training.recipe.identity import identity_of
 from guardrail.training.recipe.lanes import Lane, Tally
 from guardrail.training.recipe.settings import ModelSettings
@@ -83,7 +84,12 @@ class Asking:
             await lane.close()
 
     async def _answer(self, lane: Lane, call: Call, key: bytes) -> Reply:
-        kept = await self._cache.get(key)
+        try:
+            kept = await self._cache.get(key)
+        except CallRefused:
+            lane.count_cached()
+            self._on_change()
+            raise
         if kept is None:
             return await self._ask(lane, call, key)
         lane.count_cached()
@@ -91,16 +97,20 @@ class Asking:
         return kept
 
     async def _ask(self, lane: Lane, call: Call, key: bytes) -> Reply:
-        """Return the model's answer, which is in the cache by then."""
-        n_reserved, n_used = lane.most_tokens(call), 0
+        """Return the model's answer as it stands in the cache by then: of as many requests as bring all samples."""
+        found, n_used = await self._begun(call, key), 0
+        n_reserved = lane.most_tokens(replace(call, n=call.n - len(found.texts)))
         async with lane.places:
             await self._purse.take(n_reserved)
             started = time.monotonic()
             try:
-                reply = await lane.ask(call, key)
-                n_used = reply.n_input + reply.n_output
-                await self._cache.put(key, lane.name, reply)
-                lane.count(reply)
+                while (n_left := call.n - len(found.texts)) > 0:
+                    place = key_after(key, len(found.texts))
+                    part = await lane.ask(replace(call, n=n_left), place)
+                    n_used += part.n_input + part.n_output
+                    await self._count(lane, part)
+                    found += part if len(part.texts) == n_left else await self._cache.put(place, lane.name, part)
+                return await self._cache.put(key, lane.name, found)
             except EngineError as error:
                 await self._note(lane, key, error)
                 raise
@@ -109,20 +119,36 @@ class Asking:
                 lane.tally.seconds += time.monotonic() - started
                 await self._purse.settle(n_reserved, n_used)
                 self._on_change()
-        return reply
+
+    async def _begun(self, call: Call, key: bytes) -> Reply:
+        """Return the samples that requests of an earlier start brought before the call failed."""
+        found = Reply(())
+        while len(found.texts) < call.n - 1:  # the last of them came with the whole
+            part = await self._cache.get(key_after(key, len(found.texts)))
+            if part is None:
+                break
+            found += part
+        return found
+
+    async def _count(self, lane: Lane, part: Reply) -> None:
+        if not lane.has_answered:
+            await self._cache.note_answered(lane.identity)
+        lane.count(part)
 
     async def _note(self, lane: Lane, key: bytes, error: EngineError) -> None:
-        """Count a failure.
+        """Count a failure. The refusal of a model that answers other calls is kept as what it says of this one.
 
         Raises:
             EngineError: the model refuses everything.
         """
-        await self._cache.note_failure(key, lane.name, type(error).__name__, getattr(error, "status", 0))
-        tally = lane.tally
+        tally, kind, status = lane.tally, type(error).__name__, getattr(error, "status", 0)
         if not isinstance(error, CallRefused):
             tally.failed += 1
+            await self._cache.note_failure(key, lane.name, kind, status)
             return
         tally.refused += 1
+        lane.has_answered = lane.has_answered or await self._cache.has_answered(lane.identity)
+        await self._cache.note_failure(key, lane.name, REFUSED if lane.has_answered else kind, status)
         if tally.refused >= ALL_REFUSED and not lane.has_answered:
             raise EngineError(
                 f"model {lane.name!r} refused all of its first {tally.refused} calls: {error}",

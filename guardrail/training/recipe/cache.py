@@ -16,11 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from guardrail.errors import ConfigurationError, EngineError
+from guardrail.errors import CallRefused, ConfigurationError, EngineError
 from guardrail.training.recipe.calls import Reply, Text
 
 LOCK_S = 60
 """Seconds that other processes are waited for. Ours."""
+
+REFUSED = "refused"
+"""Kind of a failure that is an answer about the call: it is served, and the call is not asked again."""
 
 _APPLICATION = 0x67724361
 """Marks the file as ours: "grCa"."""
@@ -33,6 +36,7 @@ CREATE TABLE IF NOT EXISTS failures (
     key BLOB NOT NULL, model TEXT NOT NULL, kind TEXT NOT NULL, status INTEGER NOT NULL, n INTEGER NOT NULL,
     PRIMARY KEY (key, kind, status)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answered (identity TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;
 """
 _FOREIGN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -41,13 +45,23 @@ class Cache(Protocol):
     """Keeps answers; the SQLite file itself, or what stands in front of it for other machines."""
 
     async def get(self, key: bytes) -> Reply | None:
-        """Return the answer to a call; None if there is none yet."""
+        """Return the answer to a call; None if there is none yet.
 
-    async def put(self, key: bytes, model: str, reply: Reply) -> None:
-        """Keep an answer; it is safe from a kill once this returns."""
+        Raises:
+            CallRefused: it was noted as `REFUSED`.
+        """
+
+    async def put(self, key: bytes, model: str, reply: Reply) -> Reply:
+        """Keep an answer; it is safe from a kill once this returns the one that stands."""
 
     async def note_failure(self, key: bytes, model: str, kind: str, status: int) -> None:
-        """Count a call that brought no answer; that is never served as one."""
+        """Count a call that brought no answer; that is never served, unless its kind is `REFUSED`."""
+
+    async def note_answered(self, identity: str) -> None:
+        """Keep that a model has answered some call."""
+
+    async def has_answered(self, identity: str) -> bool:
+        """Return whether a model has ever answered a call."""
 
 
 class CallCache:
@@ -79,18 +93,29 @@ class CallCache:
             raise
 
     async def get(self, key: bytes) -> Reply | None:
-        """Return the answer to a call; None if there is none yet."""
-        with self._speaking() as connection:
-            row = connection.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-        try:
-            return _unpack(row[0]) if row else None
-        except (zlib.error, ValueError, LookupError, TypeError) as error:
-            raise self._damaged() from error
+        """Return the answer to a call; None if there is none yet.
 
-    async def put(self, key: bytes, model: str, reply: Reply) -> None:
-        """Keep an answer, unless there is one: then that one stands, since it may have been used."""
+        Raises:
+            CallRefused: it was noted as `REFUSED`, and there is no answer.
+        """
+        reply = self._find(key)
+        if reply is not None:
+            return reply
         with self._speaking() as connection:
-            connection.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", (key, model, _pack(reply)))
+            refused = connection.execute(
+                "SELECT model, status FROM failures WHERE key = ? AND kind = ?", (key, REFUSED)
+            ).fetchone()
+        if refused:
+            model, status = refused
+            raise CallRefused(f"model {model!r} refused this call before{f', with {status}' if status else ''}")
+        return None
+
+    async def put(self, key: bytes, model: str, reply: Reply) -> Reply:
+        """Return the answer that is kept from now on: the one that there is already, since it may have been used."""
+        with self._speaking() as connection:
+            values = (key, model, _pack(reply))
+            is_first = connection.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", values).rowcount > 0
+        return reply if is_first else self._find(key) or reply
 
     async def note_failure(self, key: bytes, model: str, kind: str, status: int) -> None:
         """Count a call that brought no answer.
@@ -98,7 +123,7 @@ class CallCache:
         Args:
             key: of the call.
             model: its name in the recipe.
-            kind: of the error: its class.
+            kind: of the error: its class, or `REFUSED`.
             status: of HTTP; 0 when there was none.
         """
         with self._speaking() as connection:
@@ -107,8 +132,22 @@ class CallCache:
                 (key, model, kind, status),
             )
 
+    async def note_answered(self, identity: str) -> None:
+        """Keep that a model has answered some call.
+
+        Args:
+            identity: what it is known by: the model of a name may change.
+        """
+        with self._speaking() as connection:
+            connection.execute("INSERT OR IGNORE INTO answered VALUES (?)", (identity,))
+
+    async def has_answered(self, identity: str) -> bool:
+        """Return whether a model has ever answered a call."""
+        with self._speaking() as connection:
+            return bool(connection.execute("SELECT 1 FROM answered WHERE identity = ?", (identity,)).fetchone())
+
     def counts(self) -> dict[str, int]:
-        """Return the number of answers by model."""
+        """Return the number of answers by model; those that came in parts count with each part."""
         with self._speaking() as connection:
             return dict(connection.execute("SELECT model, count(*) FROM replies GROUP BY model ORDER BY model"))
 
@@ -130,6 +169,14 @@ class CallCache:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+    def _find(self, key: bytes) -> Reply | None:
+        with self._speaking() as connection:
+            row = connection.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+        try:
+            return _unpack(row[0]) if row else None
+        except (zlib.error, ValueError, LookupError, TypeError) as error:
+            raise self._damaged() from error
 
     def _prepare(self) -> None:
         """Make the tables in an empty file; refuse one of somebody else's."""

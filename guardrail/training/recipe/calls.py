@@ -22,7 +22,7 @@ class Call:
         form: how it is asked.
         messages: the conversation; empty for a completion.
         prompt: the text to continue; empty otherwise.
-        n: samples that one request brings.
+        n: samples that the reply holds; a server may need several requests to bring them.
         sample: tells apart calls that are otherwise equal: the number of the sample.
         max_tokens: most tokens of a sample.
         temperature: of sampling; 0 is greedy.
@@ -53,6 +53,16 @@ class Call:
         values |= {"temperature": float(self.temperature), "top_p": float(self.top_p)}  # 0 and 0.0 are equal
         text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_fields_of)
         return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+
+
+def key_after(key: bytes, n_before: int) -> bytes:
+    """Return the key of the request that goes on with a call: 32 bytes.
+
+    Args:
+        key: of the call.
+        n_before: samples that the requests before it brought.
+    """
+    return hashlib.sha256(key + n_before.to_bytes(4, "big")).digest()
 
 
 def _fields_of(value: Any) -> dict[str, Any]:
@@ -93,6 +103,10 @@ class Reply:
     def text(self) -> str:
         """The first sample's text."""
         return self.texts[0].text
+
+    def __add__(self, other: "Reply") -> "Reply":
+        """Return the samples and tokens of both, one behind the other."""
+        return Reply(self.texts + other.texts, self.n_input + other.n_input, self.n_output + other.n_output)
 
 
 class Ask(Protocol):

@@ -86,7 +86,7 @@ class Checkpoint:
         if context is not None and n_input + call.max_tokens > context:
             raise CallRefused(f"{n_input} tokens and {call.max_tokens} more do not fit into a context of {context}")
         try:
-            rows = self._generate(inputs, call, seed_of(key, 0))
+            rows = self._generate(inputs, call, seed_of(key))
         except RuntimeError as error:  # out of memory, mostly
             raise EngineError(f"the model failed: {type(error).__name__}") from error
         if self._is_closing.is_set():

@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from guardrail.errors import CallRefused
-from guardrail.training.recipe.calls import Call, Text
+from guardrail.training.recipe.calls import Call, Reply, Text
 from guardrail.training.recipe.sent import ended, sendable, split_thinking, without_control_tokens
 
 _THINKING = ("reasoning_content", "reasoning")
@@ -17,26 +16,7 @@ class Unreadable(Exception):
     """An answer is not that of an OpenAI-compatible server."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one or more requests brought.
-
-    Attributes:
-        texts: the samples.
-        n_input: tokens read.
-        n_output: tokens written.
-    """
-
-    texts: tuple[Text, ...] = ()
-    n_input: int = 0
-    n_output: int = 0
-
-    def __add__(self, other: "Answer") -> "Answer":
-        """Return both, one behind the other."""
-        return Answer(self.texts + other.texts, self.n_input + other.n_input, self.n_output + other.n_output)
-
-
-def read_answer(answer: object, call: Call) -> Answer:
+def read_answer(answer: object, call: Call) -> Reply:
     """Return the samples of an answer, at least one, in the order of their index.
 
     Args:
@@ -56,7 +36,7 @@ def read_answer(answer: object, call: Call) -> Answer:
     if not texts:
         raise Unreadable("the answer holds no sample")
     usage = found.get("usage")
-    return Answer(texts, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+    return Reply(texts, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
 
 
 def _sample(choice: Mapping[str, Any], call: Call) -> Text:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.training.recipe.duplicates import TEXTS, Banding, MinHash, fingerprint, likeness
+from guardrail.training.recipe.duplicates import Banding, MinHash, banding_for, fingerprint, likeness
 
 _MOST_LEADERS = 64
 """Unlike texts of one bucket that a further one is compared with, the latest ones. Our choice: it bounds the work on
@@ -16,20 +16,20 @@ buckets that a common phrase fills."""
 
 
 def group_duplicates(
-    texts: Iterable[str], threshold: float, folder: Path, banding: Banding = TEXTS
+    texts: Iterable[str], threshold: float, folder: Path, banding: Banding | None = None
 ) -> NDArray[np.int32]:
     """Return the group of each text, named by its first member's place: int32 [text].
 
     Texts are grouped through chains of near duplicates, so two of different groups are none, as far as the candidates
-    show. Holds about 0.2 kB a text with `TEXTS`; the rest stands in a file without a name while it runs.
+    show. Holds about 0.2 kB a text; the rest stands in a file without a name while it runs.
 
     Args:
         texts: in order; read once.
         threshold: ROUGE-L from which on two texts are near duplicates, in (0, 1].
         folder: for the file; it takes four bytes a token.
-        banding: how candidates are found.
+        banding: how candidates are found; none takes the threshold's.
     """
-    minhash = MinHash(banding)
+    minhash = MinHash(banding or banding_for(threshold))
     with tempfile.TemporaryFile(dir=folder) as file:
         ends, keys = [0], []
         for text in texts:

@@ -5,6 +5,7 @@ is held as one character (a hash), so that a text is a short `str` that rapidfuz
 different tokens share a character once in a million: the measure can then be too high by a token, and never too low.
 """
 
+import math
 import re
 import sys
 import unicodedata
@@ -50,14 +51,32 @@ class Banding:
     n_bands: int
     n_rows: int
 
+    def recall(self, threshold: float) -> float:
+        """Return the least share of the pairs of this ROUGE-L that is expected to be found, in [0, 1]."""
+        return 1 - (1 - (threshold / (2 - threshold)) ** self.n_rows) ** self.n_bands
 
-PROMPTS = Banding(48, 4)
-"""For thresholds from 0.7 among texts of a sentence or two: 98.5 % or more are expected at 0.7. Ours, chosen with
+
+_LEAST_RECALL = 0.98
+"""Share of the pairs at the threshold itself that is expected to be found; of those above it, more. Our choice."""
+
+_BANDS = 48
+_MOST_ROWS = 10
+"""Bands, and most hashes of one: more hashes would let few further texts through less. Ours, chosen with
 benchmarks/recipe_duplicates.py."""
 
-TEXTS = Banding(48, 10)
-"""For thresholds from 0.9 among texts of any length, which share many common words: 99.9 % or more are expected at
-0.9, and 90.8 % at 0.85. Ours, chosen likewise."""
+
+def banding_for(threshold: float) -> Banding:
+    """Return the banding with the most hashes a band, which compares the fewest unlike texts, that is expected to find
+    98 % or more of the pairs at a threshold: 48 bands of 4 at 0.7, of 6 at 0.8, of 10 at 0.9. Below 0.15 one hash a
+    band is not enough, and there are more bands.
+
+    Args:
+        threshold: ROUGE-L, in (0, 1].
+    """
+    for n_rows in range(_MOST_ROWS, 0, -1):
+        if (banding := Banding(_BANDS, n_rows)).recall(threshold) >= _LEAST_RECALL:
+            return banding
+    return Banding(math.ceil(math.log(1 - _LEAST_RECALL) / math.log1p(-threshold / (2 - threshold))), 1)
 
 
 def tokens(text: str) -> list[str]:
@@ -150,17 +169,17 @@ def _occurrences(codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class NearDuplicates:
-    """Texts, of which those like a new one are found; for one thread. About 0.5 kB a text with `PROMPTS`."""
+    """Texts, of which those like a new one are found; for one thread. About 0.5 kB a text."""
 
-    def __init__(self, threshold: float, banding: Banding = PROMPTS) -> None:
+    def __init__(self, threshold: float, banding: Banding | None = None) -> None:
         """Start without texts.
 
         Args:
             threshold: ROUGE-L from which on two texts are near duplicates, in (0, 1].
-            banding: how candidates are found.
+            banding: how candidates are found; none takes the threshold's.
         """
         self.threshold = threshold
-        self._minhash = MinHash(banding)
+        self._minhash = MinHash(banding or banding_for(threshold))
         self._buckets = _Buckets()
         self._prints: list[str] = []
         self._keys: list[int] = []

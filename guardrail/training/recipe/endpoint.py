@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from guardrail.conversation import Role
 from guardrail.errors import CallRefused, ConfigurationError, EngineError, EngineTimeout, MissingExtra
 from guardrail.training.recipe.calls import Call, Reply
-from guardrail.training.recipe.completions import Answer, Unreadable, read_answer
+from guardrail.training.recipe.completions import Unreadable, read_answer
 from guardrail.training.recipe.lanes import Pace
 from guardrail.training.recipe.replicas import Replica, Replicas, beginning_of
 from guardrail.training.recipe.sent import chat_messages, guard_prompt, seed_of, sendable
@@ -33,6 +34,7 @@ MAX_PAUSE_S = 60.0
 _CONNECT_S = 10.0
 """Longest wait for a connection; a server that is up takes it at once. Ours."""
 
+_SUCH_AS = 'such as ["http://localhost:8001/v1"]'
 _REFUSED = frozenset({400, 413, 422})
 _AGAIN = frozenset({408, 409, 425, 429})
 _BUSY = frozenset({429, 503})
@@ -91,14 +93,17 @@ class Endpoint:
             name: of the model in the recipe, for messages.
             settings: of it.
             environment: holds the key.
-            pace: waits until one more request may be sent; the first one of a call has waited already.
+            pace: waits until one more request may be sent; the first one of each question has waited already.
             pause_s: before the second attempt.
 
         Raises:
             ConfigurationError: there is no server, or no key.
         """
-        if not settings.base_urls or not all(url.startswith(("http://", "https://")) for url in settings.base_urls):
-            raise ConfigurationError(f"model {name!r} needs base_urls", hint='such as ["http://localhost:8001/v1"]')
+        if not settings.base_urls:
+            raise ConfigurationError(f"model {name!r} needs base_urls", hint=_SUCH_AS)
+        for i, url in enumerate(settings.base_urls, 1):  # not shown: a password may stand in it
+            if not _is_url(url):
+                raise ConfigurationError(f"no. {i} of base_urls of model {name!r} is no http(s) URL", hint=_SUCH_AS)
         key = environment.get(settings.api_key_env, "").strip() if settings.api_key_env else ""
         if settings.api_key_env and not key:
             raise ConfigurationError(
@@ -116,22 +121,17 @@ class Endpoint:
         self._has_samples: bool | None = None
 
     async def ask(self, call: Call, key: bytes) -> Reply:
-        """Return the answer, of further requests where a server gives fewer samples than it was asked for."""
-        n = call.n if call.temperature > 0 else 1  # greedy samples are all the same
-        found = Answer()
-        while len(found.texts) < n:
-            if found.texts:
-                await self._pace()
-            found += await self._samples(call, n - len(found.texts), seed_of(key, len(found.texts)))
-        texts = found.texts[:n] * (call.n if n == 1 else 1)
-        return Reply(texts, found.n_input, found.n_output)
+        """Return the samples that a server gives, which may be fewer than it was asked for."""
+        is_greedy = call.temperature == 0  # then samples are all the same
+        found = await self._samples(call, 1 if is_greedy else call.n, seed_of(key))
+        return replace(found, texts=found.texts[:1] * call.n if is_greedy else found.texts[: call.n])
 
     async def close(self) -> None:
         """Close all connections."""
         for client in self._clients.values():
             await client.close()
 
-    async def _samples(self, call: Call, n: int, seed: int) -> Answer:
+    async def _samples(self, call: Call, n: int, seed: int) -> Reply:
         """Return at least one sample, at most `n`."""
         if n == 1 or self._has_samples is False:
             return await self._attempts(call, 1, seed)
@@ -141,11 +141,12 @@ class Endpoint:
         except HttpRefused:
             if self._has_samples:
                 raise
+            await self._pace()
             found = await self._attempts(call, 1, seed)
             self._has_samples = False  # it was the number that the server refused
         return found
 
-    async def _attempts(self, call: Call, n: int, seed: int) -> Answer:
+    async def _attempts(self, call: Call, n: int, seed: int) -> Reply:
         """Return the answer to one request, of the first server that gives one."""
         path, body = self._request(call, n, seed)
         beginning, avoided, pause_s = beginning_of(call), set[Replica](), 0.0
@@ -227,6 +228,14 @@ class Endpoint:
             after_s = _seconds(error.response.headers.get("retry-after", ""))
             raise _Again(failed, after_s=after_s, is_down=status in _BUSY) from None
         raise failed from None
+
+
+def _is_url(text: str) -> bool:
+    try:
+        found = urlsplit(text)
+    except ValueError:
+        return False
+    return found.scheme in ("http", "https") and bool(found.hostname)
 
 
 def _marked(error: E, status: int) -> E:

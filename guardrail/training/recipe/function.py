@@ -6,8 +6,10 @@ import importlib.util
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from guardrail.errors import BudgetSpent, ConfigurationError, EngineError
@@ -34,11 +36,11 @@ class Function:
             ConfigurationError: the file cannot be run, or has no such function.
         """
         path, name = function_of(settings, folder)
-        self._name = f"{path.name}:{name}"
+        self._path, self._name = path, f"{path.name}:{name}"
         try:
             function = getattr(_module(path), name, None)
-        except Exception as error:  # the user's own code
-            raise ConfigurationError(f"cannot run {path.name}: {type(error).__name__}") from error
+        except (Exception, SystemExit) as error:  # the user's own code
+            raise ConfigurationError(f"cannot run {path.name}: {_told(error, path)}") from error
         if not callable(function):
             raise ConfigurationError(f"{path.name} has no function {name}")
         self._function: Callable[[Call], Any] = function
@@ -50,19 +52,28 @@ class Function:
             EngineError: it raised an error, or returned something else than texts. One of ours, such as `CallRefused`,
                 is passed on.
         """
-        try:
-            if inspect.iscoroutinefunction(self._function):
+        if inspect.iscoroutinefunction(self._function):
+            with self._failing():
                 said = await self._function(call)
-            else:
-                said = await asyncio.to_thread(self._function, call)
-        except (EngineError, BudgetSpent):
-            raise
-        except Exception as error:  # the user's own code
-            raise EngineError(f"function {self._name} failed: {type(error).__name__}") from error
+        else:
+            said = await asyncio.to_thread(self._call, call)
         return Reply(self._texts(said, call.n))
 
     async def close(self) -> None:
         """Nothing is held."""
+
+    def _call(self, call: Call) -> Any:
+        with self._failing():  # here in the thread: no future takes a StopIteration, and who awaits it waits for ever
+            return self._function(call)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except (EngineError, BudgetSpent):
+            raise
+        except (Exception, SystemExit) as error:  # the user's own code
+            raise EngineError(f"function {self._name} failed: {_told(error, self._path)}") from error
 
     def _texts(self, said: Any, n: int) -> tuple[Text, ...]:
         found = (said,) if isinstance(said, str | Text) else said
@@ -73,6 +84,15 @@ class Function:
         if len(found) != n:
             raise EngineError(f"function {self._name} returned {len(found)} texts, not {n}", hint="as `call.n` asks")
         return tuple(one if isinstance(one, Text) else Text(one) for one in found)
+
+
+def _told(error: BaseException, path: Path) -> str:
+    """Return the class of an error and the last line of a file that led to it, not what it says, which may be text."""
+    places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        places.append((error.filename, error.lineno))
+    lines = [line for file, line in places if Path(file).resolve() == path.resolve()]
+    return f"{type(error).__name__}{f' at {path.name}:{lines[-1]}' if lines else ''}"
 
 
 def _module(path: Path) -> Any:

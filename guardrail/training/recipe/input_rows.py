@@ -11,6 +11,7 @@ from typing import Any
 from guardrail.conversation import Message
 from guardrail.errors import ConfigurationError
 from guardrail.evaluation.rows import entry_name, parse_row, read_entries
+from guardrail.json_text import well_formed
 from guardrail.training.recipe.rows import RecipeRow
 
 Values = dict[str, Any]
@@ -19,18 +20,29 @@ Values = dict[str, Any]
 def read_values(path: Path) -> Iterator[tuple[str, Values]]:
     """Yield the rows of a JSONL or Parquet file, each with the name of its place, `rows.jsonl, line 3`.
 
+    Their texts are well formed: JSON can hold halves of characters, which no part can.
+
     Raises:
         ConfigurationError: the file cannot be read, or a line is no JSON object.
     """
     for number, entry in read_entries(path):
         where = f"{path.name}, {entry_name(entry)} {number}"
         try:
-            values = json.loads(entry) if isinstance(entry, bytes) else entry
+            values = _well_formed(json.loads(entry) if isinstance(entry, bytes) else entry)
         except (ValueError, RecursionError):
             raise ConfigurationError(f"{where}: not JSON") from None
         if not isinstance(values, dict):
             raise ConfigurationError(f"{where}: not an object")
         yield where, values
+
+
+def _well_formed(value: Any) -> Any:
+    """Return a JSON value whose texts any encoding can hold."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return {_well_formed(name): _well_formed(one) for name, one in value.items()}
+    return [_well_formed(one) for one in value] if isinstance(value, list) else value
 
 
 def id_of(where: str, values: Values) -> str:

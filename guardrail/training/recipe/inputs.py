@@ -1,7 +1,7 @@
 """The rows that a recipe starts from: files of the data schema, imported once as parts.
 
 Files are JSONL, gzipped or not, or Parquet, also the parts of another recipe. Ids that several files use get the file's
-name in front. They are imported again when a file has changed, or what the recipe says of it.
+name in front. They are imported again when a file has changed, or what the recipe says of it, or when a part is gone.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guardrail.errors import ConfigurationError
 from guardrail.training.recipe.input_rows import id_of, read_values, to_recipe_row
-from guardrail.training.recipe.manifest import Part, RowsNote, note_parts, rows_note
-from guardrail.training.recipe.parts import PartRows, rows_in, write_parts
+from guardrail.training.recipe.manifest import Part, RowsNote, damage_in, note_parts, rows_note
+from guardrail.training.recipe.parts import PartRows, write_parts
 from guardrail.training.recipe.rows import RecipeRow, place_of
 from guardrail.training.recipe.settings import InputSettings, RecipeSettings
 from guardrail.training.recipe.stages import INPUTS
@@ -42,18 +43,32 @@ class _File(_Strict):
     max_rows: int
 
 
+class _Look(_Strict):
+    """What a file looks like from outside: while that stays, so does its content."""
+
+    n_bytes: int
+    changed_ns: int
+
+
 class _Import(_Strict):
-    """What stands beside imported rows; `parts` are those of each file, by its name."""
+    """What stands beside imported rows; `looks` and `parts` are those of each file, by its name."""
 
     schema_version: int = 1
     files: list[_File]
     seed: int
     part_rows: int
+    looks: dict[str, _Look] = {}
     parts: dict[str, list[Part]] = {}
 
     def is_for(self, other: "_Import") -> bool:
         """Whether another import would bring the same rows."""
-        return self.model_copy(update={"parts": {}}) == other.model_copy(update={"parts": {}})
+        bare: dict[str, Any] = {"parts": {}, "looks": {}}
+        return self.model_copy(update=bare) == other.model_copy(update=bare)
+
+    def damage(self, folder: Path) -> str:
+        """Return what is wrong with its parts in a folder; empty when they are all there."""
+        found = (damage_in(folder / name, parts) for name, parts in self.parts.items())
+        return next(filter(None, found), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +97,54 @@ def import_rows(recipe: RecipeSettings, progress: Progress = lambda _: None) -> 
     """
     folder, wanted = recipe.output / INPUTS, _wanted(recipe)
     found = _read(folder)
-    if found is None or not found.is_for(wanted):
+    if found is None or not found.is_for(wanted) or found.damage(folder):
         found = _import(recipe, wanted, folder, progress)
-    paths = (path for one in wanted.files for path in rows_in(folder / one.name).paths)
+    elif found.looks != wanted.looks:  # another copy of the same files
+        found = found.model_copy(update={"looks": wanted.looks})
+        _write(folder, found)
+    paths = (folder / one.name / part.name for one in wanted.files for part in found.parts[one.name])
     return Imported(PartRows(paths), _notes(found))
 
 
 def notes_as_imported(recipe: RecipeSettings) -> dict[str, RowsNote] | None:
-    """Return the notes of the input rows as they were imported, without a look at the files; None when the recipe names
-    others, or none were imported.
+    """Return the notes of the input rows as they were imported; None when the recipe names others, when a file is not
+    what it was, or when none were imported.
+
+    A file is read only when it looks changed. One that is gone is taken for what it was: its rows were imported.
     """
     found = _read(recipe.output / INPUTS)
-    if found is None or (found.seed, found.part_rows) != (recipe.seed, recipe.part_rows):
+    if found is None:
         return None
     asked = [(name, one.is_human, one.max_rows) for one, name in _named(recipe)]
-    return _notes(found) if asked == [(one.name, one.is_human, one.max_rows) for one in found.files] else None
+    if asked != [(one.name, one.is_human, one.max_rows) for one in found.files]:
+        return None
+    files = zip(recipe.inputs, found.files, strict=True)
+    is_same = all(_is_unchanged(one.path, noted, found.looks.get(noted.name)) for one, noted in files)
+    return _notes(found) if is_same else None
+
+
+def names_of(inputs: Sequence[InputSettings]) -> list[str]:
+    """Return the files' names without their endings, told apart by a number where they are equal."""
+    names, seen = [], Counter[str]()
+    for one in inputs:
+        name = one.path.name.partition(".")[0] or "rows"
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
+
+
+def _is_unchanged(path: Path, noted: _File, look: _Look | None) -> bool:
+    now = _look_at(path)
+    return now is None or now == look or _sha256_of(path) == noted.sha256
+
+
+def _look_at(path: Path) -> _Look | None:
+    """Return what a file looks like; None when it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _Look(n_bytes=found.st_size, changed_ns=found.st_mtime_ns)
 
 
 def _read(folder: Path) -> _Import | None:
@@ -112,11 +160,12 @@ def _notes(found: _Import) -> dict[str, RowsNote]:
 
 
 def _wanted(recipe: RecipeSettings) -> _Import:
+    looks = {name: look for one, name in _named(recipe) if (look := _look_at(one.path))}  # before they are read
     files = [
         _File(name=name, sha256=_sha256_of(one.path), is_human=one.is_human, max_rows=one.max_rows)
-        for name, one in zip(_names(recipe.inputs), recipe.inputs, strict=True)
+        for one, name in _named(recipe)
     ]
-    return _Import(files=files, seed=recipe.seed, part_rows=recipe.part_rows)
+    return _Import(files=files, seed=recipe.seed, part_rows=recipe.part_rows, looks=looks)
 
 
 def _import(recipe: RecipeSettings, wanted: _Import, folder: Path, progress: Progress) -> _Import:
@@ -132,10 +181,14 @@ def _import(recipe: RecipeSettings, wanted: _Import, folder: Path, progress: Pro
         rows = _rows(one, ids[place], prefix, progress)
         parts[name] = note_parts(write_parts(unfinished / name, rows, recipe.part_rows).paths)
     made = wanted.model_copy(update={"parts": parts})
-    write_whole(unfinished / _FILE, (made.model_dump_json(indent=2) + "\n").encode())
+    _write(unfinished, made)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     return made
+
+
+def _write(folder: Path, made: _Import) -> None:
+    write_whole(folder / _FILE, (made.model_dump_json(indent=2) + "\n").encode())
 
 
 class _Ids:
@@ -187,17 +240,7 @@ def _clashing(hashes: Sequence[NDArray[np.uint64]]) -> set[int]:
 
 
 def _named(recipe: RecipeSettings) -> Iterator[tuple[InputSettings, str]]:
-    return zip(recipe.inputs, _names(recipe.inputs), strict=True)
-
-
-def _names(inputs: Sequence[InputSettings]) -> list[str]:
-    """Return the files' names without their endings, told apart by a number where they are equal."""
-    names, seen = [], Counter[str]()
-    for one in inputs:
-        name = one.path.name.partition(".")[0] or "rows"
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return names
+    return zip(recipe.inputs, names_of(recipe.inputs), strict=True)
 
 
 def _sha256_of(path: Path) -> str:

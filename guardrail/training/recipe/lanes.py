@@ -26,11 +26,11 @@ class Model(Protocol):
     """Answers calls, in one way or another."""
 
     async def ask(self, call: Call, key: bytes) -> Reply:
-        """Return the answer: `call.n` texts.
+        """Return what one request brings: at least one text, at most `call.n`.
 
         Args:
             call: the question.
-            key: of the call: what is drawn for it is drawn by that.
+            key: of the request: what is drawn for it is drawn by that.
 
         Raises:
             CallRefused: this call will never be answered.
@@ -47,7 +47,7 @@ class Tally:
 
     Attributes:
         asked: calls that went to the model and have ended, whatever came of them.
-        cached: calls that were answered without it: from the cache, or with an equal call.
+        cached: calls that were answered without it: from the cache, refusals too, or with an equal call.
         refused: of those asked, calls that it will never answer.
         failed: of those asked, calls that it could not answer now.
         n_input: tokens read.
@@ -73,7 +73,7 @@ class Lane:
         name: of the model in the recipe.
         tally: what was asked of it.
         places: for calls under way.
-        has_answered: whether it ever answered, as far as the cache knows.
+        has_answered: whether it ever answered, as far as is known here.
     """
 
     def __init__(self, name: str, settings: ModelSettings, folder: Path, environment: Mapping[str, str]) -> None:
@@ -105,23 +105,22 @@ class Lane:
         return most_tokens(call) if self._settings.kind in ("endpoint", "checkpoint") else 0
 
     async def ask(self, call: Call, key: bytes) -> Reply:
-        """Return the model's answer; it is opened with the first question."""
+        """Return what one request brings, as `Model`; the model is opened with the first question."""
         async with self._opening:
             if self._model is None:
                 self._model = await asyncio.to_thread(self._open)  # weights are read, and libraries imported
         await self._pace()
         reply = await self._model.ask(call, key)
-        if len(reply.texts) != call.n:
+        if not 0 < len(reply.texts) <= call.n:
             raise EngineError(f"model {self.name!r} gave {len(reply.texts)} samples, not {call.n}")
         return reply
 
     def count_cached(self) -> None:
         """Count an answer that cost nothing."""
-        self.has_answered = True
         self.tally.cached += 1
 
     def count(self, reply: Reply) -> None:
-        """Count an answer that was paid for."""
+        """Count what a request brought, which was paid for."""
         self.has_answered = True
         self.tally.n_input += reply.n_input
         self.tally.n_output += reply.n_output

@@ -72,10 +72,18 @@ class Plan(_Strict):
 
 
 class Part(_Strict):
-    """One file of rows."""
+    """One file of rows.
+
+    Attributes:
+        name: of the file.
+        n_rows: in it.
+        n_bytes: its size.
+        sha256: of its bytes.
+    """
 
     name: str
     n_rows: int
+    n_bytes: int
     sha256: str
 
 
@@ -204,5 +212,20 @@ def note_parts(paths: Iterable[Path]) -> list[Part]:
     for path in paths:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        parts.append(Part(name=path.name, n_rows=n_rows_of(path), sha256=digest))
+            n_bytes = file.tell()
+        parts.append(Part(name=path.name, n_rows=n_rows_of(path), n_bytes=n_bytes, sha256=digest))
     return parts
+
+
+def damage_in(folder: Path, parts: Iterable[Part]) -> str:
+    """Return what is wrong with the first part that is not there as it was noted, "00003.parquet is missing"; empty
+    when all are. Names and sizes are looked at, not what is in the files.
+    """
+    for part in parts:
+        try:
+            n_bytes = (folder / part.name).stat().st_size
+        except FileNotFoundError:
+            return f"{folder.name}/{part.name} is missing"
+        if n_bytes != part.n_bytes:
+            return f"{folder.name}/{part.name} has {n_bytes} bytes, not {part.n_bytes}"
+    return ""

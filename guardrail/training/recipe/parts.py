@@ -70,8 +70,13 @@ class FirstRows:
         return self._n_rows
 
 
+def rows_of(folder: Path, names: Iterable[str]) -> PartRows:
+    """Return the rows of parts that are known by name."""
+    return PartRows(folder / name for name in names)
+
+
 def rows_in(folder: Path) -> PartRows:
-    """Return the rows of all parts of a folder."""
+    """Return the rows of all parts that a folder holds now, whichever should be there."""
     return PartRows(sorted(folder.glob("[0-9]*.parquet")))
 
 

@@ -91,9 +91,10 @@ def figure_text(value: float | str | None) -> str:
         return NONE
     if isinstance(value, str):
         return value
-    if isinstance(value, int) or (abs(value) >= 1000 and math.isfinite(value)):
-        return f"{round(value):,}"
-    return f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    short = f"{value:.3g}"  # rounded before it is looked at: 999.7 is a thousand, not 1e+03
+    return f"{round(value):,}" if 1000 <= abs(float(short)) < math.inf else short
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,11 +189,17 @@ class _Desk:
     async def get(self, key: bytes) -> Reply | GuardError | None:
         return await _returned(self._cache.get(key))
 
-    async def put(self, key: bytes, model: str, reply: Reply) -> GuardError | None:
+    async def put(self, key: bytes, model: str, reply: Reply) -> Reply | GuardError:
         return await _returned(self._cache.put(key, model, reply))
 
     async def note_failure(self, key: bytes, model: str, kind: str, status: int) -> GuardError | None:
         return await _returned(self._cache.note_failure(key, model, kind, status))
+
+    async def note_answered(self, identity: str) -> GuardError | None:
+        return await _returned(self._cache.note_answered(identity))
+
+    async def has_answered(self, identity: str) -> bool | GuardError:
+        return await _returned(self._cache.has_answered(identity))
 
     async def take(self, n_tokens: int) -> GuardError | None:
         return await _returned(self._budget.take(n_tokens))
@@ -215,11 +221,18 @@ class _DeskCache:
         found: Reply | None = _raised(await self._desk.get.remote(key))
         return found
 
-    async def put(self, key: bytes, model: str, reply: Reply) -> None:
-        _raised(await self._desk.put.remote(key, model, reply))
+    async def put(self, key: bytes, model: str, reply: Reply) -> Reply:
+        kept: Reply = _raised(await self._desk.put.remote(key, model, reply))
+        return kept
 
     async def note_failure(self, key: bytes, model: str, kind: str, status: int) -> None:
         _raised(await self._desk.note_failure.remote(key, model, kind, status))
+
+    async def note_answered(self, identity: str) -> None:
+        _raised(await self._desk.note_answered.remote(identity))
+
+    async def has_answered(self, identity: str) -> bool:
+        return bool(_raised(await self._desk.has_answered.remote(identity)))
 
 
 class _DeskPurse:

@@ -6,6 +6,7 @@ Kept as Parquet, in parts: a part is there whole or not at all, and the same row
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 """Columns of a part; `risk` in lower case and `category` as in the data schema, `meta` as JSON text."""
+
+AGAIN = "move {} away and run the same stages again: what models have answered is kept, and nothing is paid for twice"
+"""What to do about a folder with a part that is missing or damaged; people may have filled in a sheet beside it."""
 
 _COUNTS = b"guardrail.counts"
 _READ_ROWS = 512
@@ -121,25 +125,45 @@ def read_part(path: Path) -> Iterator[RecipeRow]:
     """Yield the rows of a part.
 
     Raises:
-        ConfigurationError: it is damaged, or no part.
+        ConfigurationError: it is missing, damaged, or no part.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_READ_ROWS):
-                yield from map(from_values, batch.to_pylist())
-    except (pa.ArrowException, LookupError, ValueError) as error:
-        raise ConfigurationError(f"{path.name} is no part of a recipe ({type(error).__name__})") from error
+    with _readable(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_READ_ROWS):
+            yield from map(from_values, batch.to_pylist())
 
 
 def counts_of(path: Path) -> dict[str, int]:
-    """Return what was counted while a part was made."""
-    metadata = pq.read_schema(path).metadata or {}
-    return dict(json.loads(metadata.get(_COUNTS, b"{}")))
+    """Return what was counted while a part was made.
+
+    Raises:
+        ConfigurationError: as `read_part`.
+    """
+    with _readable(path):
+        metadata = pq.read_schema(path).metadata or {}
+        return dict(json.loads(metadata.get(_COUNTS, b"{}")))
 
 
 def n_rows_of(path: Path) -> int:
-    """Return how many rows a part has."""
-    return int(pq.read_metadata(path).num_rows)
+    """Return how many rows a part has.
+
+    Raises:
+        ConfigurationError: as `read_part`.
+    """
+    with _readable(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Name the part that cannot be read. It lies two folders deep in what is made again once that is gone: the stage,
+    its work, or the imported inputs.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        why = "is missing" if is_missing else f"is damaged, or no part of a recipe ({type(error).__name__})"
+        raise ConfigurationError(f"{path} {why}", hint=AGAIN.format(path.parents[1])) from error
 
 
 def place_of(root: str, salt: str) -> float:

@@ -1,5 +1,6 @@
 """Runs stages of a recipe: each one is planned, begun or gone on with, and closed with its manifest and report."""
 
+import errno
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,8 +22,8 @@ from guardrail.training.recipe.job import StageJob
 from guardrail.training.recipe.manifest import Manifest, Plan, RowsNote, Stopped, note_parts, rows_note
 from guardrail.training.recipe.notes import Notes
 from guardrail.training.recipe.page import render
-from guardrail.training.recipe.parts import rows_in
-from guardrail.training.recipe.planning import plan_of, require_input, states_of
+from guardrail.training.recipe.parts import rows_in, rows_of
+from guardrail.training.recipe.planning import plan_of, require_input, require_whole, states_of
 from guardrail.training.recipe.runner import LoopRunner, Runner
 from guardrail.training.recipe.settings import ModelSettings, RecipeSettings
 from guardrail.training.recipe.stage import OUTPUT, Rows, Stage
@@ -74,6 +75,7 @@ def run_stages(
     """
     stages = [make_stage(name, recipe) for name in names]
     with ExitStack() as stack:
+        stack.enter_context(_full_disk_told())
         stack.enter_context(held(recipe.output))
         cache = stack.enter_context(CallCache(recipe.output / CACHE))
         budget = Budget(options.max_calls, options.max_tokens)
@@ -100,6 +102,7 @@ class _Start:
         if said:
             self.say(said)
         if manifest.finished:
+            require_whole(manifest, self.recipe.output)
             self.say(f"{stage.name}: finished on {manifest.finished}, and up to date")
             return manifest
         return self._run(stage, plan, manifest, rows)
@@ -107,8 +110,9 @@ class _Start:
     def _input_of(self, stage: Stage) -> tuple[Rows, dict[str, RowsNote]]:
         before = input_of(stage.name, self.recipe)
         if before != INPUTS:
-            notes = require_input(stage.name, self.recipe, states_of(self.recipe, self.folder))
-            return rows_in(self.recipe.output / before / OUTPUT), notes
+            made = require_input(stage.name, self.recipe, states_of(self.recipe, self.folder))
+            rows = rows_of(self.recipe.output / before / OUTPUT, [part.name for part in made.parts])
+            return rows, {before: rows_note(made.parts)}
         with Bars(INPUTS, dict) as bars:
             imported = import_rows(self.recipe, bars.begin("rows read", None))
         if not len(imported.rows) and stage.name != "synthesise":
@@ -139,6 +143,20 @@ class _Start:
         keys = {name: os.environ[name] for one in models.values() if (name := one.api_key_env) in os.environ}
         setup = Setup(models, self.folder, keys)
         return RayRunner(setup, self.recipe.output / CACHE, self.budget, counter, self.options.n_ray)
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    """Say which file the disk has no room for, and that nothing is lost."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ConfigurationError(
+            f"{error.filename or 'a file'} cannot be written: {os.strerror(error.errno)}",
+            hint="make room, and run the same command again: it goes on where it was",
+        ) from error
 
 
 @contextmanager

@@ -33,8 +33,8 @@ def as_values(recipe: RecipeSettings, folder: Path) -> dict[str, Any]:
 
 def _state_in_words(state: StageState) -> str:
     manifest = state.manifest
-    if state.state == "stale":
-        return f"stale: {state.why}"
+    if state.why:
+        return f"{state.state}: {state.why}"
     if manifest is None or manifest.finished or not manifest.step:
         return state.state
     if not manifest.n_parts:

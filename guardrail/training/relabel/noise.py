@@ -14,7 +14,7 @@ BoolArray = NDArray[np.bool_]
 
 
 def joint_of(given: IntArray, probabilities: FloatArray) -> NDArray[np.float64]:
-    """Return the estimated joint of given and true levels, float64 [given, true], summing to 1.
+    """Return the estimated joint of given and true levels, float64 [given, true], summing to 1; of no rows all 0.
 
     Confident learning (Northcutt et al., JAIR 2021): rows are counted by `counted`, and each given level then weighs as
     much as it occurs.
@@ -30,7 +30,7 @@ def joint_of(given: IntArray, probabilities: FloatArray) -> NDArray[np.float64]:
     rows = counts.sum(1, keepdims=True)
     by_given = np.divide(counts, rows, out=np.eye(n_levels), where=rows > 0)
     n_given = np.bincount(given, minlength=n_levels)
-    joint: NDArray[np.float64] = by_given * (n_given / n_given.sum())[:, None]
+    joint: NDArray[np.float64] = by_given * (n_given / max(1, n_given.sum()))[:, None]
     return joint
 
 
@@ -53,7 +53,7 @@ def counted(given: IntArray, probabilities: FloatArray, allowed: BoolArray) -> I
 
 def noise_of(joint: NDArray[np.float64]) -> float:
     """Return the estimated share of wrong labels."""
-    return float(1 - np.trace(joint))
+    return float(joint.sum() - np.trace(joint))
 
 
 def changed(given: IntArray, probabilities: FloatArray, levels: Levels, settings: RelabelSettings) -> IntArray:

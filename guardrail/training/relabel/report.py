@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from guardrail.decision import Direction
 from guardrail.training.learners.changing import Changes
 from guardrail.training.recipe.figures import Figure, Matrix, Summary, Table
 from guardrail.training.recipe.stage import Rows
 from guardrail.training.relabel.noise import noise_of
-from guardrail.training.relabel.rereading import Reread
+from guardrail.training.relabel.rereading import Reread, Unread
 from guardrail.training.relabel.settings import RelabelSettings
 
 MOST_CHANGED = 0.2
@@ -18,13 +17,13 @@ MOST_CHANGED = 0.2
 
 
 def summarise(
-    found: Sequence[Reread], unlearned: Sequence[Direction], changes: Changes, settings: RelabelSettings, rows: Rows
+    found: Sequence[Reread], unread: Sequence[Unread], changes: Changes, settings: RelabelSettings, rows: Rows
 ) -> Summary:
     """Return the report of a run.
 
     Args:
         found: the kinds of rows that were read.
-        unlearned: those that had too few rows to learn from.
+        unread: those that were not.
         changes: what was changed.
         settings: of the stage.
         rows: the input, for the ids of the listed changes.
@@ -34,10 +33,7 @@ def summarise(
     if found:
         figures += [*changes.tables(), _listed(found, rows, settings.n_listed)]
     warnings = [warning for one in found for warning in _warnings(one)]
-    warnings += [
-        f"{target.value}s: fewer than two levels have {settings.least_rows} rows in each half; none was read"
-        for target in unlearned
-    ]
+    warnings += [f"{one.target.value}s: {one.why}" for one in unread]
     return Summary(values, tuple(figures), tuple(warnings))
 
 

@@ -43,16 +43,32 @@ class Reread:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Labelled rows of one kind that no teacher was made for.
+
+    Attributes:
+        target: the kind.
+        why: for the report.
+    """
+
+    target: Direction
+    why: str
+
+
 def reread(
     target: Direction, rows: Rows, survey: Survey, learner: Learner, settings: RelabelSettings, progress: Progress
-) -> Reread | None:
-    """Return what the teachers make of the rows of one kind; None if a half has too few to teach."""
+) -> Reread | Unread:
+    """Return what the teachers make of the rows of one kind, if there are enough to teach and any to change."""
     labelled = survey.of_target(target) & survey.is_labelled
     levels = levels_of(survey, labelled, settings.least_rows)
     if len(levels) < 2:
-        return None
+        return Unread(target, f"fewer than two levels have {settings.least_rows} rows in each half; none was read")
     columns = [LEVELS.index(level) for level in levels]
     scored = labelled & ~survey.is_human & np.isin(survey.level, columns)
+    if not scored.any():
+        names = " and ".join(level.value for level in levels)
+        return Unread(target, f"all labels of {names} are people's; there is nothing to change")
     teaching = Teaching(target.value, labelled, settings.learner.max_rows, settings.salt)
     found = cross(learner, rows, survey, teaching, scored, levels, [Weighing("teacher")], progress)[0]
     before = np.searchsorted(columns, survey.level[scored]).astype(np.int8)

@@ -15,7 +15,7 @@ from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import RecipeSettings
 from guardrail.training.recipe.stage import Estimate, Job, Profile, Rows
 from guardrail.training.relabel.report import summarise
-from guardrail.training.relabel.rereading import Reread, reread
+from guardrail.training.relabel.rereading import Reread, Unread, reread
 from guardrail.training.relabel.settings import RelabelSettings
 
 NOTE = "relabelled"
@@ -37,18 +37,16 @@ class RelabelStage:
         """Read the labelled rows with a teacher of the other half, and hand on all rows."""
         surveyed = survey(job.rows, self.settings.salt)
         learner = open_learner(self.settings.learner, job.folder / "learners", job.seed)
-        found, unlearned = [], []
-        for target in map(Direction, self.settings.targets):
-            if not (surveyed.of_target(target) & surveyed.is_labelled).any():
-                continue
-            one = reread(target, job.rows, surveyed, learner, self.settings, job.progress)
-            if one is None:
-                unlearned.append(target)
-            else:
-                found.append(one)
+        kinds = [
+            reread(target, job.rows, surveyed, learner, self.settings, job.progress)
+            for target in map(Direction, self.settings.targets)
+            if (surveyed.of_target(target) & surveyed.is_labelled).any()
+        ]
+        found = [kind for kind in kinds if isinstance(kind, Reread)]
+        unread = [kind for kind in kinds if isinstance(kind, Unread)]
         changes = Changes()
         job.write(_handed_on(job.rows, found, changes), changes.counts)
-        return summarise(found, unlearned, changes, self.settings, job.rows)
+        return summarise(found, unread, changes, self.settings, job.rows)
 
     def estimate(self, profile: Profile) -> Estimate:
         """Return that it costs no calls."""

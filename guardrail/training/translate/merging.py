@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from guardrail.training.recipe.rows import RecipeRow, place_of
-from guardrail.training.translate.sheet import Entry
+from guardrail.training.translate.sheet import Entry, is_same
 from guardrail.training.translate.translating import texts_of
+
+MET, CHANGED = "rejected: met", "rejected: another translation now"
+"""What became of the rows that people rejected, in the counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,7 @@ class Merge:
     """Puts translations behind the rows that they were made of, and leaves some out.
 
     Attributes:
-        rejected: verdicts of people by id.
+        rejected: by id, the translations that people rejected, as their sheet shows them; "": whatever it is.
         needs_partner: whether a pair partner goes without the other one.
         counts: of the translating; what is left out and what is kept is added while rows are yielded.
     """
@@ -41,6 +44,7 @@ class Merge:
         for row in rows:
             yield row
             while one is not None and one.meta["parent"] == row.id:
+                self._look_up(one)
                 if flaw := self._flaw(one, partners):
                     self.counts[f"dropped: {flaw}"] += 1
                     self.counts[f"{flaw}: {one.lang}"] += 1
@@ -54,16 +58,25 @@ class Merge:
         """Return which translations of pair partners there are and are not rejected, as digests: 8 bytes an id."""
         if not self.needs_partner:
             return frozenset()
-        paired = (one for one in translations if "pair" in one.meta and one.id not in self.rejected)
+        paired = (one for one in translations if "pair" in one.meta and not self._is_rejected(one))
         return frozenset(_digest(one.id) for one in paired)
 
     def _flaw(self, row: RecipeRow, partners: frozenset[bytes]) -> str:
-        if row.id in self.rejected:
+        if self._is_rejected(row):
             return "rejected by people"
         pair = row.meta.get("pair")
         if self.needs_partner and isinstance(pair, str) and _digest(pair) not in partners:
             return "pair partner lost"
         return ""
+
+    def _look_up(self, row: RecipeRow) -> None:
+        """Count whether a rejected translation is met, and whether it is still the one that was rejected."""
+        if row.id in self.rejected:
+            self.counts[MET if self._is_rejected(row) else CHANGED] += 1
+
+    def _is_rejected(self, row: RecipeRow) -> bool:
+        text = self.rejected.get(row.id)
+        return text is not None and (not text.strip() or is_same(text, shown(row)))
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,12 @@ VERDICTS = ("ok", "wrong meaning", "wrong language", "harm changed")
 
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """With what a text begins that a spreadsheet may run as a formula."""
+
+_SIGN = r"['\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+_INSIDE = re.compile(rf"([;\t\r\n])(?={_SIGN})")
+"""Behind what a formula may begin where a sheet is opened with another separator than its own."""
+
+_MARKED = re.compile(rf"([;\t\r\n])'(?={_SIGN})")
 
 _MOST_CHARS = 32_000
 """A cell of Excel holds 32,767 characters; what is longer is cut, and says so."""
@@ -143,14 +150,27 @@ def _text(data: bytes) -> str:
         return data.decode("cp1252", errors="replace")
 
 
-def _cell(text: str) -> str:
-    """Return what stands in a cell; an apostrophe keeps a formula from being one."""
+def is_same(sheets: str, text: str) -> bool:
+    """Whether a text of a sheet that was read back is this one, but for spacing, length and what a file of Western
+    Windows cannot hold.
+    """
+    there, here = (" ".join(one.split()) for one in (sheets, _held(text)))
+    return there in (here, here.encode("cp1252", errors="replace").decode("cp1252"))
+
+
+def _held(text: str) -> str:
+    """Return as much of a text as a cell holds."""
     text = text.encode("utf-8", errors="replace").decode()
-    if len(text) > _MOST_CHARS:
-        text = f"{text[:_MOST_CHARS]} [cut]"
+    return f"{text[:_MOST_CHARS]} [cut]" if len(text) > _MOST_CHARS else text
+
+
+def _cell(text: str) -> str:
+    """Return what stands in a cell; apostrophes keep formulas from being any."""
+    text = _INSIDE.sub(r"\1'", _held(text))
     return f"'{text}" if text.startswith((*_FORMULAS, "'")) else text
 
 
 def _plain(cell: str) -> str:
     """Return what `_cell` was given."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith((*_FORMULAS, "'")) else cell
+    cell = cell[1:] if cell.startswith("'") and cell[1:].startswith((*_FORMULAS, "'")) else cell
+    return _MARKED.sub(r"\1", cell)

@@ -29,7 +29,7 @@ _VERDICT_TOKENS = 12
 
 @dataclass(frozen=True, slots=True)
 class Translate:
-    """See `Stage`; `rejected` holds what people found wrong, by id."""
+    """See `Stage`; `rejected` holds the translations that people found wrong, by id."""
 
     settings: TranslateSettings
     prompts: Prompts
@@ -67,7 +67,7 @@ class Translate:
         job.write(merged, merge.counts)
         if entries := sample.entries():
             write_sheet(job.folder / SHEET, entries)
-        return report(self.settings, merge.counts, sheet=SHEET if entries else "")
+        return report(self.settings, merge.counts, sheet=SHEET if entries else "", n_rejected=len(self.rejected))
 
     def estimate(self, profile: Profile) -> Estimate:
         """See `Stage`."""
@@ -120,7 +120,7 @@ def make(settings: TranslateSettings, recipe: RecipeSettings) -> Stage:
         )
     from guardrail.training.translate.sheet import read_sheet
 
-    wrong = {one.id: one.verdict for one in read_sheet(settings.reviewed) if one.verdict not in ("", "ok")}
+    wrong = {one.id: one.translation for one in read_sheet(settings.reviewed) if one.verdict not in ("", "ok")}
     return Translate(settings, prompts, wrong, hashlib.sha256(settings.reviewed.read_bytes()).hexdigest())
 
 

@@ -4,9 +4,9 @@ import pytest
 
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.annotate.details import category_of, refusal_of
-from guardrail.training.annotate.labelling import disagreement
+from guardrail.training.annotate.labelling import beside_people, disagreement
 from guardrail.training.annotate.voting import Vote
-from tests.training.annotate.panel import CONTROVERSIAL, SAFE, UNSAFE
+from tests.training.annotate.panel import CONTROVERSIAL, SAFE, UNSAFE, prompt
 
 
 def vote(risk: RiskLevel, *categories: str, refusal: bool | None = None) -> Vote:
@@ -63,3 +63,21 @@ def test_disagreement_is_the_share_of_votes_against_the_label() -> None:
     assert disagreement(votes, UNSAFE) == 0.75
     assert disagreement(votes, None) is None
     assert disagreement([None], SAFE) is None
+
+
+@pytest.mark.parametrize(
+    ("votes", "level", "expected"),
+    [
+        ([vote(UNSAFE, "PII")] * 2, UNSAFE, ["category: as people say"]),
+        ([vote(UNSAFE, "Violent")] * 2, UNSAFE, ["category: not as people say"]),
+        ([vote(SAFE)] * 2, UNSAFE, ["category: not as people say"]),
+        ([vote(SAFE)] * 2, SAFE, []),
+    ],
+    ids=["the same", "another", "none at all", "called safe"],
+)
+def test_a_panel_that_names_no_category_does_not_say_what_people_say(
+    votes: list[Vote | None], level: RiskLevel, expected: list[str]
+) -> None:
+    """An empty answer agrees with nobody; where the panel calls the text safe, there is nothing to compare."""
+    row = prompt(1, risk=UNSAFE, categories=("PII", "Copyright Violation"), is_human=True)
+    assert list(beside_people(row, votes, level)) == expected

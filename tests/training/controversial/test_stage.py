@@ -16,6 +16,7 @@ from guardrail.training.controversial.stage import ControversialStage, make
 from guardrail.training.learners.changing import Changes
 from guardrail.training.learners.crossing import survey
 from guardrail.training.learners.learning import open_learner
+from guardrail.training.learners.settings import LearnerSettings
 from guardrail.training.recipe.figures import Lines, Matrix, Summary, Table
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import RecipeSettings, load_recipe
@@ -160,6 +161,31 @@ def test_without_people_a_cap_on_conflicts_chooses(tmp_path: Path) -> None:
     assert summary.values["prompt"]["safe_share"] == SHARES[0]
     assert any("people's labels lack" in warning for warning in summary.warnings)
     assert any("more than 0% conflicts" in warning for warning in summary.warnings)
+
+
+def test_an_f1_without_people_s_labels_is_refused(tmp_path: Path) -> None:
+    """Rather than taking whichever share comes first; with one share there is nothing to choose."""
+    with pytest.raises(ConfigurationError, match="people's labels of prompts lack 20 rows"):
+        run(toy_rows(300), tmp_path, objective="macro_f1")
+    _, summary = run(toy_rows(300), tmp_path / "one", objective="macro_f1", safe_shares=(0.7,))
+    assert summary.values["prompt"]["objective"] == "given"
+
+
+def test_a_cap_that_was_asked_for_is_not_warned_of(tmp_path: Path) -> None:
+    """Though people's labels would allow the F1, or would not."""
+    rows = [people_say(row) if i % 2 else row for i, row in enumerate(toy_rows(600))]
+    for name, some in (("all", rows), ("none", toy_rows(300))):
+        _, summary = run(some, tmp_path / name, objective="share")
+        assert (summary.values["prompt"]["objective"], summary.warnings) == ("share", ())
+
+
+def test_a_search_by_fine_tuning_is_refused(tmp_path: Path) -> None:
+    """Eight shares would be dozens of runs; three are let through to the check of the checkpoint."""
+    sft = LearnerSettings("sft", start=tmp_path)
+    with pytest.raises(ConfigurationError, match="8 safe_shares are 64 fine-tunings"):
+        make(ControversialSettings(learner=sft), RECIPE)
+    with pytest.raises(ConfigurationError, match="checkpoint"):
+        make(settings_of(learner=sft), RECIPE)
 
 
 def test_the_vote_may_set_labels_and_clear_what_no_longer_holds(tmp_path: Path) -> None:

@@ -75,6 +75,12 @@ def test_without_people_the_highest_share_below_the_cap_is_taken(most: float, sh
     assert (chosen.safe_share, met) == (share, is_met)
 
 
+def test_of_equal_points_the_lowest_share_is_taken() -> None:
+    """Even if more rows are in conflict there."""
+    points = [point(0.8, 0.1, (0.5, 0.5, 0.5)), point(0.6, 0.2, (0.5, 0.5, 0.5)), point(0.7, 0.3, (0.5, 0.5, 0.5))]
+    assert choose(points, "macro_f1", 1.0) == (points[1], True)
+
+
 @given(st.permutations(RUINOUS), st.sampled_from(["macro_f1", "share"]))
 def test_the_order_of_the_points_decides_nothing(points: Sequence[Point], objective: str) -> None:
     """Neither of equals."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.learners.crossing import Survey, Teaching, Weighing, cross, levels_of, survey
 from guardrail.training.learners.learning import FloatArray
+from guardrail.training.recipe.rows import half_of
 from tests.training.learners.toy import Counted, Held, SpyLearner, silent, toy_rows
 
 BINARY = (RiskLevel.SAFE, RiskLevel.UNSAFE)
@@ -36,6 +37,22 @@ def test_no_family_teaches_the_classifier_that_judges_it(families: list[int]) ->
     learner, _, _ = crossed(rows)
     for panel in learner.panels.values():
         assert not {lesson.row.root for lesson in panel.lessons} & {row.root for row in panel.judged}
+
+
+@given(st.lists(st.integers(0, 12), min_size=60, max_size=90))
+def test_a_copy_under_another_root_stands_on_the_same_side(roots: list[int]) -> None:
+    """Else a teacher repeats the label of the copy; what shares a root with the copy comes along."""
+    rows = Held(replace(row, root=f"r{i}") for row, i in zip(toy_rows(len(roots)), roots, strict=True))
+    copies = [replace(row, id=f"{row.id}/copy", root=f"copy-{row.root}-{row.id}") for row in rows]
+    half = survey([*rows, *copies], "salt").half
+    assert (half[: len(rows)] == half[len(rows) :]).all()
+    assert len(set(survey(toy_rows(90), "salt").half.tolist())) == 2
+
+
+def test_without_copies_a_half_is_that_of_the_root() -> None:
+    """One row a root, all texts different."""
+    rows = Held({row.judged_text: row for row in toy_rows(200)}.values())
+    assert survey(rows, "salt").half.tolist() == [half_of(row.root, "salt") for row in rows]
 
 
 def test_every_row_is_judged_once_and_the_answer_stands_in_its_place() -> None:
@@ -125,6 +142,19 @@ def test_a_drawn_variant_leaves_rows_out_in_place_of_weights() -> None:
         assert set(variant.weights.values()) == {1.0}
         assert seen.count(RiskLevel.SAFE) == sum(x.level is RiskLevel.SAFE for x in panel.lessons)
         assert seen.count(RiskLevel.SAFE) / len(seen) == pytest.approx(0.8, abs=0.05)
+
+
+def test_drawn_variants_are_nested() -> None:
+    """Of the Unsafe rows that the looser draw leaves in, the stricter one leaves out none."""
+    weighings = tuple(
+        Weighing(f"{share}", {RiskLevel.SAFE: share, RiskLevel.UNSAFE: 1 - share}, is_drawn=True)
+        for share in (0.8, 0.6, 0.2)
+    )
+    learner, _, _ = crossed(toy_rows(900), weighings)
+    for panel in learner.panels.values():
+        unsafe = [x for x in panel.lessons if x.level is RiskLevel.UNSAFE]
+        loosest, loose, strict = ({x.row.id for x in unsafe if v.sees(x)} for v in panel.variants)
+        assert loosest < loose < strict
 
 
 def test_levels_that_one_half_hardly_has_teach_nothing() -> None:

@@ -1,11 +1,15 @@
 """The n-gram learner: more weight for Safe makes borderline rows Safe, and the same rows give the same panel."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from guardrail.conversation import Message, Role
+from guardrail.errors import ConfigurationError
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.learners.learning import LEVELS, Lesson, Levels, Variant, open_learner
 from guardrail.training.learners.settings import LearnerSettings
@@ -90,6 +94,32 @@ def test_a_long_text_is_read_from_both_ends() -> None:
     ]
     assert min(found[:2]) > 0.5
     assert found[2] == pytest.approx(panel.probabilities([asked(filler)])[0, 0, 1], abs=0.02)
+
+
+@pytest.mark.parametrize("texts", [("", ""), ("one", "two")])
+def test_texts_that_share_nothing_are_refused(texts: tuple[str, str]) -> None:
+    """With what to do about it, and without the texts."""
+    rows = [
+        replace(toy_row(i, level), messages=(Message(Role.USER, text),))
+        for i, (level, text) in enumerate(zip(BINARY, texts, strict=True))
+    ]
+    with pytest.raises(ConfigurationError, match="toy: no word occurs in two of the 2 texts"):
+        panel_of(rows, [variant()])
+
+
+def test_the_solver_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On many, its short vectors cost several times the time, and sum up otherwise on another machine."""
+    n_threads: list[int] = []
+    fit = LogisticRegression.fit
+
+    def spied(self: object, *arguments: object, **named: object) -> object:
+        n_threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return fit(self, *arguments, **named)
+
+    monkeypatch.setattr(LogisticRegression, "fit", spied)
+    with threadpool_limits(2, "blas"):
+        panel_of(toy_rows(60), [variant()])
+    assert set(n_threads) == {1}
 
 
 def test_the_default_learner_is_this_one(tmp_path: object) -> None:

@@ -5,9 +5,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from guardrail.training.mix.stage import CARD
+from guardrail.training.annotate.settings import AnnotateSettings
+from guardrail.training.mix.settings import MixSettings
+from guardrail.training.mix.stage import CARD, make
+from guardrail.training.recipe.manifest import Manifest, Plan, write_manifest
 from guardrail.training.recipe.rows import RecipeRow
-from tests.training.mix.made import SAFE, UNSAFE, answer, mixed, prompt, sentence
+from guardrail.training.recipe.settings import RecipeSettings
+from tests.training.mix.made import SAFE, UNSAFE, answer, mixed, nobody, prompt, sentence
+from tests.training.recipe_job import MemoryJob
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,21 @@ def test_the_card_says_what_the_rows_are(card_and_rows: tuple[str, list[RecipeRo
     assert "| set\\|0 | MIT |" in card
     assert "- 1 of 2 sources have no licence stated here." in card
     assert f"{sum(row.is_human for row in rows)} labels are marked as people's" in card
+
+
+def test_the_card_tells_of_the_recipe_s_stages_alone(tmp_path: Path) -> None:
+    """A folder that an earlier recipe left beside it had no part in the data."""
+    for name in ("respond", "annotate"):
+        plan = Plan(stage=name, stage_version=1, settings={}, models={}, materials={}, inputs={}, seed=1, limit=None,
+                    part_rows=10)  # fmt: skip
+        (tmp_path / name).mkdir()
+        write_manifest(tmp_path / name, Manifest(plan=plan, digest=plan.digest, started="2024-01-01T00:00:00Z"))
+    settings = MixSettings()
+    stage = make(settings, RecipeSettings(tmp_path, annotate=AnnotateSettings(annotators={}), mix=settings))
+    stage.run(MemoryJob([prompt("a", sentence(1))], tmp_path / "mix", nobody))
+    card = (tmp_path / "mix" / CARD).read_text()
+    assert "| annotate |" in card
+    assert "respond" not in card
 
 
 def test_each_split_has_a_file_of_the_schema(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guardrail.conversation import Message, Role
 from guardrail.errors import ConfigurationError
+from guardrail.taxonomy import RiskLevel
 from guardrail.training.mix.settings import Caps, MixSettings, Shares
 from guardrail.training.mix.stage import CARD, make
 from guardrail.training.recipe.rows import RecipeRow
@@ -114,32 +116,51 @@ def test_both_sides_of_a_pair_are_kept(tmp_path: Path) -> None:
     assert ids(mixed(rows, tmp_path)[0]) == ["a", "b"]
 
 
-def test_leaks_are_found_and_their_families_go_with_them(tmp_path: Path) -> None:
-    """Equal and near prompts, questions of answers, answers; and translations of them."""
-    asked, said = sentence(100), sentence(200, 40)
-    path = evaluation_set(tmp_path, [prompt("e1", asked), answer("e2", sentence(101), said)])
+@pytest.mark.parametrize(
+    ("risks", "third", "word", "left", "conflicts"),
+    [
+        ((UNSAFE, SAFE), {"risk": UNSAFE, "is_human": True}, "boat", ["a", "b", "c"], 0),
+        ((UNSAFE, SAFE), {"risk": SAFE, "is_human": True}, "boat", ["a", "b", "c"], 0),
+        ((UNSAFE, SAFE), {"risk": CONTROVERSIAL}, "boat", ["a", "b"], 1),
+        ((UNSAFE, UNSAFE), {"risk": UNSAFE, "is_human": True}, "boat", ["c"], 0),
+        ((UNSAFE, SAFE), {"risk": UNSAFE, "is_human": True}, "bomb", ["b", "c"], 0),
+        ((UNSAFE, SAFE), {"risk": SAFE, "is_human": True}, "bomb", ["c"], 1),
+    ],
+)
+def test_a_third_row_does_not_part_a_pair(
+    tmp_path: Path,
+    risks: tuple[RiskLevel, RiskLevel],
+    third: dict[str, Any],
+    word: str,
+    left: list[str],
+    conflicts: int,
+) -> None:
+    """Whatever its label, and no side that is kept is a conflict. What is equal to a side stands for it; a pair without
+    a contrast is any duplicate.
+    """
+    text = sentence(1, 30)
     rows = [
-        prompt("equal", asked.upper()), prompt("near", asked.replace("100", "100", 1) + " please"),
-        prompt("question", sentence(101)), answer("asks", asked, sentence(5, 30)),
-        answer("says", sentence(6), said + " now"),
-        prompt("translated", sentence(7), root="equal", lang="de"), prompt("clean", sentence(8)),
-        answer("clean answer", sentence(10), sentence(11, 30)),
+        prompt("a", f"{text} bomb", root="r", risk=risks[0], meta={"pair": "b"}),
+        prompt("b", f"{text} cake", root="r", risk=risks[1], meta={"pair": "a"}),
+        prompt("c", f"{text} {word}", **third),
+    ]
+    job, summary = mixed(rows, tmp_path)
+    assert ids(job) == left
+    assert summary.values["conflicts"] == conflicts
+
+
+def test_safe_rows_have_no_kind_of_harm(tmp_path: Path) -> None:
+    """Whatever the inputs say: it is cleared in what is handed on and in the files, and counted."""
+    rows = [
+        prompt("a", sentence(1), categories=("Violent",), is_human=True), prompt("b", sentence(2)),
+        prompt("c", sentence(3), risk=UNSAFE, categories=("Violent",)),
+        prompt("d", sentence(1), categories=("Violent",)),
     ]  # fmt: skip
-    job, summary = mixed(rows, tmp_path, evaluation={"theirs": path})
-    assert ids(job) == ["clean", "clean answer"]
-    found = dropped(summary)
-    assert {name: found[name] for name in found if name.startswith("leak")} == {
-        "leak: theirs (equal)": 3, "leak: theirs (near)": 2, "leak: theirs (family)": 1
-    }  # fmt: skip
-    assert "theirs (2 rows)" in (tmp_path / CARD).read_text()
-
-
-def test_what_everybody_says_is_no_leak(tmp_path: Path) -> None:
-    """A short refusal or a question of three words in an answer's row alone says nothing of where it comes from."""
-    refusal = "I cannot help with that."
-    path = evaluation_set(tmp_path, [answer("e", "go on please", refusal)])
-    rows = [answer("a", sentence(1), refusal), answer("b", "go on please", sentence(2))]
-    assert ids(mixed(rows, tmp_path, evaluation={"theirs": path})[0]) == ["a", "b"]
+    job, summary = mixed(rows, tmp_path, validation=0, test=0)
+    assert [row.categories for row in job.output] == [(), (), ("Violent",)]
+    assert pq.read_table(tmp_path / "train.parquet").column("category").to_pylist() == [[], [], ["Violent"]]
+    assert summary.values["cleared"] == 1
+    assert "1 rows that are kept were labelled Safe" in (tmp_path / CARD).read_text()
 
 
 @pytest.mark.parametrize(("keep", "kept"), [(False, ["a"]), (True, ["a", "b"])])

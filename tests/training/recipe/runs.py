@@ -100,11 +100,10 @@ def n_asked(folder: Path) -> int:
 class Served:
     """The counting server as a process."""
 
-    def __init__(self, log: Path, *, delay_s: float = 0.0, fail_after: int = 0) -> None:
+    def __init__(self, log: Path, *, delay_s: float = 0.0, fail_after: int = 0, program: Path = SERVER) -> None:
         self._log = log
-        self._process = subprocess.Popen(
-            [sys.executable, str(SERVER), str(log), str(delay_s), str(fail_after)], stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, str(program), str(log), str(delay_s), str(fail_after)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         self.port = int(self._process.stdout.readline())
 

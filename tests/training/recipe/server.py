@@ -40,6 +40,11 @@ class Handler(BaseHTTPRequestHandler):
     n_received = 0
     lock = threading.Lock()
 
+    @staticmethod
+    def texts(asked: dict[str, Any], name: str) -> list[str]:
+        """Return the samples."""
+        return [said(asked, f"{name}{i}") for i in range(asked.get("n") or 1)]
+
     def do_POST(self) -> None:
         """Answer one request."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -76,7 +81,7 @@ def note(line: str) -> None:
 
 def answer(asked: dict[str, Any], name: str) -> dict[str, Any]:
     """Return what is answered: samples that hang on the request alone."""
-    texts = [said(asked, f"{name}{i}") for i in range(asked.get("n") or 1)]
+    texts = Handler.texts(asked, name)
     is_chat = "messages" in asked
     parts = [{"message": {"role": "assistant", "content": text}} if is_chat else {"text": text} for text in texts]
     choices = [{"index": i, "finish_reason": "stop", **part} for i, part in enumerate(parts)]

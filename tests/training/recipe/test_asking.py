@@ -13,7 +13,7 @@ from guardrail.errors import BudgetSpent, CallRefused, ConfigurationError, Engin
 from guardrail.training.recipe.asking import Asking, open_asking
 from guardrail.training.recipe.budget import Budget
 from guardrail.training.recipe.cache import CallCache
-from guardrail.training.recipe.calls import Call
+from guardrail.training.recipe.calls import Call, Reply, Text
 from guardrail.training.recipe.settings import ModelSettings
 
 CODE = '''
@@ -158,19 +158,102 @@ async def test_no_more_requests_a_minute_are_sent_than_allowed(folder: Path, cac
 
 
 async def test_what_failed_is_asked_again_and_never_served(folder: Path, cache: CallCache) -> None:
-    """Refused or failed: noted with its kind, without a word of the text."""
+    """Failed, or refused by a model that has answered nothing: noted with its kind, without a word of the text."""
 
     async def work(ask: Asking) -> None:
         for _ in range(2):
             with pytest.raises(CallRefused):
                 await ask(prompt("refuse me"))
-            with pytest.raises(EngineError, match=r"^function models.py:answer failed: ValueError$"):
+            with pytest.raises(EngineError, match=r"^function models.py:answer failed: ValueError at models.py:\d+$"):
                 await ask(prompt("fail me"))
 
     tally = (await run(folder, cache, work)).tallies["m"]
     assert (tally.asked, tally.refused, tally.failed, tally.cached) == (4, 2, 2, 0)
     assert cache.failures() == {("m", "CallRefused", 0): 2, ("m", "EngineError", 0): 2}
     assert cache.counts() == {}
+
+
+async def test_a_refused_call_is_not_asked_again(folder: Path, cache: CallCache) -> None:
+    """By a model that answers others, it is an answer about that call: free, at this start and at all later ones."""
+
+    async def work(ask: Asking) -> None:
+        await ask(prompt("a"))
+        for _ in range(2):
+            with pytest.raises(CallRefused):
+                await ask(prompt("refuse me"))
+        with pytest.raises(EngineError):
+            await ask(prompt("fail me"))
+
+    first = (await run(folder, cache, work)).tallies["m"]
+    assert (first.asked, first.refused, first.failed, first.cached) == (3, 1, 1, 1)
+    second = (await run(folder, cache, work, budget=Budget(max_calls=1))).tallies["m"]
+    assert (second.asked, second.refused, second.failed, second.cached) == (1, 0, 1, 3)
+
+
+async def test_a_small_budget_gets_past_refused_calls(folder: Path, cache: CallCache) -> None:
+    """Each start goes on behind them."""
+
+    async def work(ask: Asking) -> None:
+        await ask(prompt("a"))
+        for i in range(6):
+            with pytest.raises(CallRefused):
+                await ask(prompt(f"refuse {i}"))
+        await ask(prompt("b"))
+
+    for _ in range(3):
+        with pytest.raises(BudgetSpent):
+            await run(folder, cache, work, budget=Budget(max_calls=2))
+    assert (await run(folder, cache, work, budget=Budget(max_calls=2))).tallies["m"].asked == 2
+
+
+async def test_refusals_before_the_first_answer_are_asked_again(folder: Path, cache: CallCache) -> None:
+    """They may be due to settings that were mended since."""
+
+    async def work(ask: Asking) -> None:
+        for text in ("refuse 0", "refuse 1"):
+            with pytest.raises(CallRefused):
+                await ask(prompt(text))
+        await ask(prompt("a"))
+
+    assert [(await run(folder, cache, work)).tallies["m"].asked for _ in range(3)] == [3, 2, 0]
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+async def test_what_a_model_answered_at_earlier_starts_counts(folder: Path, cache: CallCache, is_changed: bool) -> None:
+    """A run that goes on may meet refused calls alone; another model under the same name has to answer first."""
+    kinds: list[type[Exception]] = []
+
+    async def begin(ask: Asking) -> None:
+        await ask(prompt("a"))
+
+    async def go_on(ask: Asking) -> None:
+        for i in range(25):
+            with pytest.raises(EngineError) as raised:
+                await ask(prompt(f"refuse {i}"))
+            kinds.append(raised.type)
+
+    await run(folder, cache, begin)
+    if is_changed:
+        with (folder / "models.py").open("a") as file:
+            file.write("# changed\n")
+    await run(folder, cache, go_on)
+    assert kinds == ([CallRefused] * 19 + [EngineError] * 6 if is_changed else [CallRefused] * 25)
+
+
+async def test_an_answer_that_another_process_kept_first_stands(folder: Path, cache: CallCache) -> None:
+    """Rows are made of what a later start finds."""
+    kept = Reply((Text("the first"),))
+
+    async def work(ask: Asking) -> None:
+        await ask(prompt("first"))
+        code_of(ask).may_go.clear()
+        task = asyncio.create_task(ask(prompt("a")))
+        await asyncio.sleep(0.05)
+        await cache.put(prompt("a").key(ask._lanes["m"].identity), "m", kept)
+        code_of(ask).may_go.set()
+        assert await task == kept
+
+    await run(folder, cache, work)
 
 
 @pytest.mark.parametrize("has_answered", [False, True])

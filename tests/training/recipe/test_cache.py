@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail.errors import ConfigurationError, EngineError
-from guardrail.training.recipe.cache import CallCache
+from guardrail.errors import CallRefused, ConfigurationError, EngineError
+from guardrail.training.recipe.cache import REFUSED, CallCache
 from guardrail.training.recipe.calls import Reply, Text
 from tests.strategies import texts
 
@@ -78,8 +78,8 @@ def test_answers_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory
 async def test_the_first_answer_stands(tmp_path: Path) -> None:
     """It may have been used."""
     with CallCache(tmp_path / "c") as cache:
-        await cache.put(key(1), "m", reply("one"))
-        await cache.put(key(1), "m", reply("two"))
+        assert await cache.put(key(1), "m", reply("one")) == reply("one")
+        assert await cache.put(key(1), "m", reply("two")) == reply("one")
         assert await cache.get(key(1)) == reply("one")
         assert cache.counts() == {"m": 1}
 
@@ -93,6 +93,32 @@ async def test_failures_are_counted_and_never_served(tmp_path: Path) -> None:
         assert await cache.get(key(1)) is None
         assert cache.failures() == {("m", "HttpFailed", 429): 1, ("m", "HttpFailed", 500): 2}
         assert cache.counts() == {"n": 1}
+
+
+@pytest.mark.parametrize(("status", "said"), [(400, ", with 400"), (0, "")])
+async def test_a_refusal_is_served_until_there_is_an_answer(tmp_path: Path, status: int, said: str) -> None:
+    """It is what the model says of that call, and of no other one."""
+    path = tmp_path / "c"
+    with CallCache(path) as cache:
+        await cache.note_failure(key(1), "m", REFUSED, status)
+        await cache.note_failure(key(2), "m", "HttpRefused", status)
+    with CallCache(path) as cache:
+        with pytest.raises(CallRefused, match=f"^model 'm' refused this call before{said}$"):
+            await cache.get(key(1))
+        assert await cache.get(key(2)) is None
+        await cache.put(key(1), "m", reply("x"))
+        assert await cache.get(key(1)) == reply("x")
+
+
+async def test_it_knows_which_models_have_answered(tmp_path: Path) -> None:
+    """By what they are, not by their names."""
+    path = tmp_path / "c"
+    with CallCache(path) as cache:
+        assert not await cache.has_answered("one")
+        for _ in range(2):
+            await cache.note_answered("one")
+    with CallCache(path) as cache:
+        assert (await cache.has_answered("one"), await cache.has_answered("other")) == (True, False)
 
 
 def test_threads_share_one_cache(tmp_path: Path) -> None:

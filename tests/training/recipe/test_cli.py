@@ -73,7 +73,18 @@ def test_the_input_of_a_stage_must_be_finished(tmp_path: Path, capsys: pytest.Ca
     assert train("respond", "--config", path) == Exit.OK
     path.write_text(path.read_text().replace("samples = 2", "samples = 1"))
     assert train("annotate", "--config", path) == Exit.USAGE
-    assert "respond hands on, which is stale (another settings)" in capsys.readouterr().err
+    assert "respond hands on, which is stale (other settings)" in capsys.readouterr().err
+
+
+def test_the_first_stage_to_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the one before, which cannot run either."""
+    path = write_recipe(tmp_path)
+    more = '\n[annotate.annotators]\none = {model = "small"}\ntwo = {model = "small"}\n[mix]\n'
+    path.write_text(path.read_text() + more)
+    assert train("mix", "--config", path) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert "mix reads what annotate hands on, which is not begun" in said
+    assert "guardrail train respond, or all --config" in said
 
 
 @pytest.mark.parametrize("option", ["--limit", "--max-calls", "--max-tokens"])

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from guardrail.training.recipe.duplicate_groups import group_duplicates
 from guardrail.training.recipe.duplicates import (
-    TEXTS,
+    Banding,
     MinHash,
     NearDuplicates,
+    banding_for,
     fingerprint,
     likeness,
     rouge_l,
@@ -96,6 +97,36 @@ def test_candidates_are_verified_and_hardly_any_is_missed(seed: int) -> None:
     assert n_found >= 0.95 * n_near
 
 
+@pytest.mark.parametrize(
+    ("threshold", "banding"),
+    [(0.1, Banding(73, 1)), (0.5, Banding(48, 2)), (0.7, Banding(48, 4)), (0.8, Banding(48, 6)),
+     (0.9, Banding(48, 10)), (1, Banding(48, 10))],
+)  # fmt: skip
+def test_the_banding_follows_from_the_threshold(threshold: float, banding: Banding) -> None:
+    """As many hashes a band as let 98 % of the pairs at the threshold be found, by the bands' arithmetic."""
+    assert banding_for(threshold) == banding
+    jaccard = threshold / (2 - threshold)
+    assert banding.recall(threshold) == 1 - (1 - jaccard**banding.n_rows) ** banding.n_bands >= 0.98
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6, 0.7, 0.8, 0.86, 0.9])
+def test_pairs_at_the_threshold_itself_are_found(threshold: float, tmp_path: Path) -> None:
+    """Long texts that have as little in common as they may, looked up and grouped: the hardest there are."""
+    draw, n_pairs, n_words = random.Random(3), 150, 100
+    index, both = NearDuplicates(threshold), []
+    for i in range(n_pairs):
+        words = [f"w{draw.randrange(10**9)}" for _ in range(2 * n_words)]
+        n_other = n_words - round(n_words * threshold)
+        both += [" ".join(words[:n_words]), " ".join(words[n_other : n_words + n_other])]
+        index.add(i, both[-2])
+    found = [index.nearest(text) for text in both[1::2]]
+    is_found = [key == i and measure == pytest.approx(threshold) for i, (key, measure) in enumerate(found)]
+    assert sum(is_found) >= 0.95 * n_pairs
+    if threshold in (0.8, 0.86):
+        groups = group_duplicates(both, threshold, tmp_path)
+        assert np.count_nonzero(groups[::2] == groups[1::2]) >= 0.95 * n_pairs
+
+
 def test_the_nearest_is_the_earliest_of_several_and_may_be_none() -> None:
     """Keys are the caller's."""
     index = NearDuplicates(0.7)
@@ -128,7 +159,7 @@ def test_what_was_sorted_away_is_still_found() -> None:
 
 def test_buckets_are_the_same_everywhere() -> None:
     """Whatever the process hashes strings by: a run that goes on elsewhere must find the same candidates."""
-    keys = MinHash(TEXTS).keys(fingerprint("How do I bake a cake? 怎么做"))
+    keys = MinHash(banding_for(0.9)).keys(fingerprint("How do I bake a cake? 怎么做"))
     assert keys[:3].tolist() == GOLDEN
 
 

@@ -16,7 +16,7 @@ from guardrail.errors import CallRefused, ConfigurationError, EngineError, Engin
 from guardrail.generative.endpoint import prompt_text
 from guardrail.generative.turns import context_turns, prompt_turns, response_turn
 from guardrail.training.recipe.asking import open_asking
-from guardrail.training.recipe.budget import Budget
+from guardrail.training.recipe.budget import Budget, most_tokens
 from guardrail.training.recipe.cache import CallCache
 from guardrail.training.recipe.calls import Call, Reply
 from guardrail.training.recipe.endpoint import Endpoint
@@ -192,22 +192,72 @@ async def test_a_text_that_cannot_be_encoded_is_sent_all_the_same() -> None:
     assert server.asked[0][1]["messages"][0]["content"] == "a\ufffdb"
 
 
-async def test_missing_samples_are_asked_for() -> None:
+async def ask_whole(server: Server, folder: Path, *calls: Call, budget: Budget | None = None) -> list[Reply]:
+    """Ask a server as stages do: for all samples, behind the cache in a folder."""
+    settings = ModelSettings("endpoint", "qwen", base_urls=(server.url,), retries=0)
+    with CallCache(folder / "calls.sqlite") as cache:
+        async with open_asking({"m": settings}, cache, budget or Budget(), folder) as asking:
+            return [await asking(call) for call in calls]
+
+
+async def test_missing_samples_are_asked_for(tmp_path: Path) -> None:
     """Of a server that gives one, then two, then more than it should: with another seed each time."""
     call = replace(CHAT, n=4, temperature=1.0)
     with ScriptedServer(chatting("a"), chatting("b", "c"), chatting("d", "e")) as server:
-        (reply,) = await ask([server], call)
+        (reply,) = await ask_whole(server, tmp_path, call)
     assert [one.text for one in reply.texts] == ["a", "b", "c", "d"]
     assert [body.get("n") for _, body in server.asked] == [4, 3, None]
     assert len({body["seed"] for _, body in server.asked}) == 3
     assert (reply.n_input, reply.n_output) == (21, 25)
 
 
-async def test_a_server_that_refuses_several_samples_is_asked_for_one() -> None:
+def one_each(n_until_down: int) -> list[Play]:
+    """Plays of a server that gives one sample a request, whatever it is asked for, until it is down."""
+    return [*(chatting(f"sample {i}") for i in range(n_until_down)), replying({}, 401)]
+
+
+@pytest.mark.parametrize("first", [0, 1, 5, 7])
+async def test_samples_that_came_are_kept_when_the_others_fail(tmp_path: Path, first: int) -> None:
+    """Of a server that gives one a request: the next start asks for those that are missing, as if nothing had been."""
+    call = replace(CHAT, n=8, temperature=1.0)
+    with ScriptedServer(*one_each(8)) as server:
+        (whole,) = await ask_whole(server, tmp_path / "whole", call)
+    bodies = [body for _, body in server.asked]
+    spent = Budget()
+    with ScriptedServer(*one_each(first)) as server, pytest.raises(EngineError, match="401"):
+        await ask_whole(server, tmp_path / "cut", call, budget=spent)
+    assert [body for _, body in server.asked] == bodies[: first + 1]
+    assert (spent.n_calls, spent.n_tokens) == (1, 12 * first)  # they are paid for, though the call failed
+    rest = Budget()
+    with ScriptedServer(*(chatting(f"sample {i}") for i in range(first, 8))) as server:
+        (reply,) = await ask_whole(server, tmp_path / "cut", call, budget=rest)
+    assert [body for _, body in server.asked] == bodies[first:]
+    assert rest.n_tokens == 12 * (8 - first)
+    assert reply == whole
+
+
+async def test_tokens_of_a_call_that_failed_are_in_its_tally(tmp_path: Path) -> None:
+    """And, with the samples that were kept, set less aside at the next start."""
+    call = replace(CHAT, n=8, temperature=1.0)
+    with ScriptedServer(*one_each(6), *one_each(9)) as server, CallCache(tmp_path / "c") as cache:
+        settings = ModelSettings("endpoint", "qwen", base_urls=(server.url,), output_price=10)
+        async with open_asking({"m": settings}, cache, Budget(), tmp_path) as asking:
+            with pytest.raises(EngineError):
+                await asking(call)
+        tally = asking.tallies["m"]
+        assert (tally.asked, tally.failed, tally.n_input, tally.n_output) == (1, 1, 6 * 7, 6 * 5)
+        assert tally.cost == pytest.approx(6 * 5 * 10 / 1e6)
+        budget = Budget(max_tokens=most_tokens(replace(call, n=2)))
+        async with open_asking({"m": settings}, cache, budget, tmp_path) as asking:
+            assert len((await asking(call)).texts) == 8
+        assert (asking.tallies["m"].asked, asking.tallies["m"].n_output) == (1, 2 * 5)
+
+
+async def test_a_server_that_refuses_several_samples_is_asked_for_one(tmp_path: Path) -> None:
     """And from then on for one at once."""
     call = replace(CHAT, n=2, temperature=1.0)
     with ScriptedServer(replying({}, 422), *(chatting(text) for text in "abcd")) as server:
-        replies = await ask([server], call, replace(call, sample=1))
+        replies = await ask_whole(server, tmp_path, call, replace(call, sample=1))
     assert [[one.text for one in reply.texts] for reply in replies] == [["a", "b"], ["c", "d"]]
     assert [body.get("n") for _, body in server.asked] == [2, None, None, None, None]
 
@@ -378,7 +428,10 @@ async def test_only_the_key_of_the_recipe_is_sent(monkeypatch: pytest.MonkeyPatc
     ("values", "match"),
     [
         ({}, "needs base_urls"),
-        ({"base_urls": ("localhost:8000",)}, "needs base_urls"),
+        ({"base_urls": ("localhost:8000",)}, r"^no. 1 of base_urls of model 'm' is no http\(s\) URL"),
+        ({"base_urls": ("http://x/v1", "notaurl")}, r"^no. 2 of base_urls of model 'm' is no http\(s\) URL"),
+        ({"base_urls": ("http://",)}, r"is no http\(s\) URL"),
+        ({"base_urls": ("http://[x/v1",)}, r"is no http\(s\) URL"),
         ({"base_urls": ("http://x/v1",), "api_key_env": "GONE"}, "set the environment variable GONE"),
     ],
 )
@@ -415,16 +468,31 @@ async def test_tokens_are_counted_and_priced(tmp_path: Path) -> None:
 
 
 async def test_further_requests_keep_to_the_pace() -> None:
-    """Retries and missing samples count as requests; the first of a call has waited already."""
+    """Retries, and what asks for one sample when several were refused; the first request has waited already."""
     paced = []
 
     async def pace() -> None:
         paced.append(1)
 
-    with ScriptedServer(replying({}, 500), chatting("a"), chatting("b")) as server:
+    with ScriptedServer(replying({}, 500), replying({}, 422), chatting("a")) as server:
         settings = ModelSettings("endpoint", "qwen", base_urls=(server.url,))
         endpoint = Endpoint("m", settings, {}, pace, pause_s=0.01)
         await endpoint.ask(replace(CHAT, n=2, temperature=1.0), KEY)
         await endpoint.close()
         assert len(server.asked) == 3
     assert len(paced) == 2
+
+
+async def test_each_request_for_missing_samples_keeps_to_the_pace(tmp_path: Path) -> None:
+    """A call of three requests waits three times."""
+    paced = []
+
+    async def pace() -> None:
+        paced.append(1)
+
+    with ScriptedServer(*(chatting(text) for text in "abc")) as server, CallCache(tmp_path / "c") as cache:
+        settings = ModelSettings("endpoint", "qwen", base_urls=(server.url,))
+        async with open_asking({"m": settings}, cache, Budget(), tmp_path) as asking:
+            asking._lanes["m"]._pace = pace
+            await asking(replace(CHAT, n=3, temperature=1.0))
+    assert len(paced) == 3

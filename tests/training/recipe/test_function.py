@@ -1,5 +1,6 @@
 """Functions as models: what they may return, how they fail, and that their file runs once."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from guardrail.training.recipe.function import Function
 from guardrail.training.recipe.settings import ModelSettings
 
 CODE = '''
+import json
+import sys
 from dataclasses import dataclass
 
 from guardrail.errors import CallRefused
@@ -51,6 +54,24 @@ def none(call):
 def raises(call):
     raise KeyError(call.prompt)
 
+def raises_below(call):
+    json.loads(call.prompt)
+
+async def awaits(call):
+    raises(call)
+
+def takes_nothing():
+    return "x"
+
+def exits(call):
+    sys.exit(0)
+
+async def exits_awaited(call):
+    sys.exit(3)
+
+def stops(call):
+    return next(iter([]))
+
 def refuses(call):
     raise CallRefused("never")
 
@@ -58,11 +79,18 @@ a_value = 3
 '''
 
 
+def at(statement: str) -> str:
+    """Where a statement stands."""
+    return f"at f.py:{CODE[: CODE.index(statement)].count(chr(10)) + 1}"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A recipe's folder with a file of functions, beside one that cannot run."""
     (tmp_path / "f.py").write_text(CODE)
-    (tmp_path / "broken.py").write_text("import surely_there_is_no_such_module")
+    (tmp_path / "broken.py").write_text("import sys\nimport surely_there_is_no_such_module")
+    (tmp_path / "unread.py").write_text("\n\ndef x(call:\n")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
     (tmp_path / "counts.py").write_text(
         "import builtins\nbuiltins.n_runs = getattr(builtins, 'n_runs', 0) + 1\ndef x(call): return 'x'"
     )
@@ -103,13 +131,19 @@ async def test_a_function_answers(folder: Path, name: str, n: int, texts: tuple[
         ("numbers", 1, "f.py:numbers returned list"),
         ("text", 2, "f.py:text returned 1 texts, not 2"),
         ("mixed", 1, "f.py:mixed returned 2 texts, not 1"),
-        ("raises", 1, "^function f.py:raises failed: KeyError$"),
+        ("raises", 1, f"^function f.py:raises failed: KeyError {at('raise KeyError')}$"),
+        ("raises_below", 1, f"^function f.py:raises_below failed: JSONDecodeError {at('json.loads')}$"),
+        ("awaits", 1, f"^function f.py:awaits failed: KeyError {at('raise KeyError')}$"),
+        ("takes_nothing", 1, r"^function f.py:takes_nothing failed: TypeError$"),
+        ("exits", 1, f"^function f.py:exits failed: SystemExit {at('sys.exit(0)')}$"),
+        ("exits_awaited", 1, f"^function f.py:exits_awaited failed: SystemExit {at('sys.exit(3)')}$"),
+        ("stops", 1, f"^function f.py:stops failed: StopIteration {at('return next')}$"),
     ],
 )
 async def test_what_is_no_answer_is_a_failure_of_the_function(folder: Path, name: str, n: int, match: str) -> None:
-    """It is named, without what it was given."""
+    """It is named, with the last line of its file and without what it was given."""
     with pytest.raises(EngineError, match=match):
-        await function(folder, f"f.py:{name}").ask(call(n), b"")
+        await asyncio.wait_for(function(folder, f"f.py:{name}").ask(call(n), b""), 10)
 
 
 async def test_an_error_of_the_function_is_the_cause(folder: Path) -> None:
@@ -130,7 +164,9 @@ async def test_a_function_may_refuse_a_call(folder: Path) -> None:
     [
         ("f.py:gone", "f.py has no function gone"),
         ("f.py:a_value", "f.py has no function a_value"),
-        ("broken.py:x", "cannot run broken.py: ModuleNotFoundError"),
+        ("broken.py:x", r"^cannot run broken.py: ModuleNotFoundError at broken.py:2$"),
+        ("unread.py:x", r"^cannot run unread.py: SyntaxError at unread.py:3$"),
+        ("leaves.py:x", r"^cannot run leaves.py: SystemExit at leaves.py:1$"),
         ("gone.py:x", "no gone.py beside the recipe"),
     ],
 )

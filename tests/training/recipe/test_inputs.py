@@ -118,6 +118,36 @@ def test_files_are_imported_once(tmp_path: Path) -> None:
     assert ids(import_rows(recipe(tmp_path, path)).rows) == ["p3"]
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut", "manifest"])
+def test_imported_parts_that_are_not_whole_are_imported_again(tmp_path: Path, damage: str) -> None:
+    """No row is lost without a word; a file that does not belong there is not read."""
+    settings = recipe(tmp_path, write_rows(tmp_path / "rows.jsonl", (row(f"r{i}") for i in range(12))))
+    whole = ids(import_rows(settings).rows)
+    folder = tmp_path / "out" / "inputs"
+    part = folder / "rows" / "00001.parquet"
+    if damage == "missing":
+        part.unlink()
+    elif damage == "cut":
+        part.write_bytes(part.read_bytes()[:-20])
+    else:
+        (folder / "manifest.json").write_text("{}")
+    assert ids(import_rows(settings).rows) == whole
+    write_part(folder / "rows" / "00009.parquet", [])
+    (folder / "rows" / "00008.parquet").write_bytes(part.read_bytes())
+    assert ids(import_rows(settings).rows) == whole
+
+
+def test_halves_of_characters_are_replaced(tmp_path: Path) -> None:
+    """JSON can hold them, parts cannot: in texts, languages, sources, names and notes; whole ones stay."""
+    message = {"role": "user", "content": "a\ud800 \U0001f600", "reasoning": "\udc00"}
+    values = row("p\ud801", lang="\udfff", source="\ud800", messages=[message], meta={"\ud800": ["\ud800"]})
+    (found,) = import_rows(recipe(tmp_path, write_rows(tmp_path / "rows.jsonl", [values]))).rows
+    assert found == RecipeRow(
+        "p\ufffd", "p\ufffd", "\ufffd", "\ufffd", (Message(Role.USER, "a\ufffd \U0001f600", "\ufffd"),),
+        Direction.PROMPT, meta={"\ufffd": ["\ufffd"]},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -128,6 +158,7 @@ def test_files_are_imported_once(tmp_path: Path) -> None:
         (json.dumps(row("p2", "SECRET", target="response")), "line 2: messages: target is response"),
         (json.dumps(row("p2", "SECRET") | {"messages": "SECRET"}), "line 2: messages"),
         (json.dumps(row("p2", "SECRET", note="x")), "line 2: note: unknown key"),
+        (json.dumps(row("p2", "SECRET", meta="DEEP")).replace('"DEEP"', "[" * 5000 + "]" * 5000), "line 2: not JSON"),
         (json.dumps(row("p1", "SECRET")), "row 2: has the id of another row"),
     ],
 )

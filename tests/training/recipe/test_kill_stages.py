@@ -14,8 +14,8 @@ import pytest
 from guardrail.training.recipe.cache import CallCache
 from guardrail.training.recipe.manifest import Manifest, read_manifest
 from guardrail.training.recipe.settings import STAGES
-from tests.training.recipe.runs import data_files
-from tests.training.recipe.tiny import CONCURRENCY, write_tiny
+from tests.training.recipe.runs import Served, data_files
+from tests.training.recipe.tiny import CONCURRENCY, SERVER, write_tiny
 
 pytestmark = pytest.mark.slow
 
@@ -36,10 +36,9 @@ def finish(path: Path, stage: str) -> None:
     assert process.returncode == 0, out.decode()
 
 
-def calls_in(folder: Path) -> list[str]:
-    """Return the calls that were made, in order."""
-    log = folder / "asked.log"
-    return log.read_text().splitlines() if log.exists() else []
+def requests(server: Served) -> list[str]:
+    """Return the requests that were made, in order."""
+    return [name for what, name in server.events() if what == "received"]
 
 
 def manifest_of(folder: Path, stage: str) -> Manifest:
@@ -53,21 +52,21 @@ def manifest_of(folder: Path, stage: str) -> Manifest:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an undisturbed run of all stages."""
     folder = tmp_path_factory.mktemp("whole")
-    finish(write_tiny(folder), "all")
+    with Served(folder / "log", program=SERVER) as server:
+        finish(write_tiny(folder, server.port), "all")
     return folder
 
 
-def kill_somewhere(path: Path, stage: str, whole: Manifest, rng: random.Random) -> None:
-    """Start a stage, and kill it after a random number of calls; where it makes none, after a random time."""
+def kill_somewhere(path: Path, stage: str, whole: Manifest, rng: random.Random, server: Served) -> None:
+    """Start a stage, and kill it after a random number of requests; where it makes none, after a random time."""
     n_calls = sum(calls.asked for calls in whole.calls.values())
-    folder = path.parent
-    had, after = len(calls_in(folder)), rng.randint(1, max(1, n_calls // 2))
+    had, after = len(requests(server)), rng.randint(1, max(1, n_calls // 2))
     process = start(path, stage)
     until = time.monotonic() + LONGEST_S
     while process.poll() is None and time.monotonic() < until:
-        if n_calls and len(calls_in(folder)) >= had + after:
+        if n_calls and len(requests(server)) >= had + after:
             break
-        if not n_calls and (folder / "out" / stage).exists():
+        if not n_calls and (path.parent / "out" / stage).exists():
             time.sleep(rng.random() * whole.seconds)
             break
         time.sleep(0.002)
@@ -79,21 +78,21 @@ def kill_somewhere(path: Path, stage: str, whole: Manifest, rng: random.Random) 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_is_killed_ends_with_the_same_files(tmp_path: Path, whole: Path, stage: str) -> None:
     """Twice killed, at random; its input is there, its cache is empty at the start."""
-    path = write_tiny(tmp_path)
     shutil.copytree(whole / "out", tmp_path / "out", ignore=shutil.ignore_patterns("calls.sqlite*"))
     for later in STAGES[STAGES.index(stage) :]:
         shutil.rmtree(tmp_path / "out" / later)
-    rng = random.Random(stage)
-    for _ in range(2):
-        kill_somewhere(path, stage, manifest_of(whole, stage), rng)
-    with CallCache(tmp_path / "out" / "calls.sqlite") as cache:
-        had = sum(cache.counts().values())
-    before = len(calls_in(tmp_path))
-    finish(path, stage)
-    calls = calls_in(tmp_path)
-    n_distinct = len(set(calls))
-    assert len(calls) - before == n_distinct - had  # what had an answer is not asked again
-    n_models = len(manifest_of(whole, stage).plan.models)
-    assert len(calls) - n_distinct <= 2 * n_models * CONCURRENCY
+    rng, undisturbed = random.Random(stage), manifest_of(whole, stage)
+    with Served(tmp_path / "log", program=SERVER, delay_s=0.005) as server:
+        path = write_tiny(tmp_path, server.port)
+        for _ in range(2):
+            kill_somewhere(path, stage, undisturbed, rng, server)
+        with CallCache(tmp_path / "out" / "calls.sqlite") as cache:
+            had = sum(cache.counts().values())
+        before = len(requests(server))
+        finish(path, stage)
+        asked = requests(server)
+    n_distinct = len(set(asked))
+    assert len(asked) - before == n_distinct - had  # what had an answer is not asked again
+    assert len(asked) - n_distinct <= 2 * len(undisturbed.plan.models) * CONCURRENCY
     assert data_files(tmp_path / "out" / stage) == data_files(whole / "out" / stage)
-    assert manifest_of(tmp_path, stage).rows == manifest_of(whole, stage).rows
+    assert manifest_of(tmp_path, stage).rows == undisturbed.rows

@@ -124,7 +124,8 @@ def test_counts_are_shaded_by_row_and_shares_by_themselves() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, "–"), (0, "0"), (1190000, "1,190,000"), (0.91254, "0.913"), (-1234.5, "-1,234"), (float("nan"), "–"),
-     (2e-5, "2e-05")],
+     (2e-5, "2e-05"), (999.7, "1,000"), (-999.6, "-1,000"), (999.4, "999"), (2**70, f"{2**70:,}"),
+     (float("inf"), "inf")],
 )  # fmt: skip
 def test_numbers_are_written_short(value: float | None, text: str) -> None:
     """Thousands stand apart, fractions have three digits."""

@@ -1,6 +1,7 @@
 """Stages are run once, go on where they were, and never lose what another plan had made."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,55 @@ def test_the_limit_takes_the_first_rows(tmp_path: Path) -> None:
     (manifest,), _ = run(path, limit=8)
     assert (manifest.n_in, manifest.plan.limit) == (8, 8)
     assert [row.root for row in rows_in(tmp_path / "out" / "respond" / "rows")][::3] == [f"r{i}" for i in range(8)]
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_stage_that_lacks_a_part_is_not_read(tmp_path: Path, damage: str) -> None:
+    """Neither it nor the stage after it says that all is well; made again, it is the same, and nobody is asked."""
+    path = write_recipe(tmp_path)
+    run(path)
+    folder = tmp_path / "out" / "respond"
+    whole, part = data_files(folder), folder / "rows" / "00003.parquet"
+    if damage == "missing":
+        part.unlink()
+    else:
+        part.write_bytes(part.read_bytes()[:-1])
+    path.write_text(path.read_text() + "[mix]\n")
+    for stage in ("respond", "mix"):
+        with pytest.raises(ConfigurationError, match=rf"rows/00003\.parquet .*move {folder} away and run"):
+            run(path, stage)
+    shutil.rmtree(folder)
+    run(path)
+    assert data_files(folder) == whole
+    assert n_asked(tmp_path) == 60
+
+
+def test_a_stage_reads_the_parts_that_were_handed_on(tmp_path: Path) -> None:
+    """A file that does not belong to them is none of them."""
+    path = write_recipe(tmp_path)
+    run(path)
+    rows = tmp_path / "out" / "respond" / "rows"
+    (rows / "00077.parquet").write_bytes((rows / "00000.parquet").read_bytes())
+    path.write_text(path.read_text() + "[mix]\n")
+    (manifest,), _ = run(path, "mix")
+    assert manifest.rows
+    assert manifest.n_in == manifest.rows.n_rows + manifest.n_dropped == 90
+
+
+@pytest.mark.parametrize("name", ["respond/rows/.00002.parquet.unfinished", "respond/.manifest.json.unfinished"])
+def test_a_full_disk_is_said_and_the_next_start_goes_on(tmp_path: Path, name: str) -> None:
+    """The file is named, and what to do; the rows are those of a run that had room."""
+    run(write_recipe(tmp_path / "whole"))
+    path, unfinished = write_recipe(tmp_path / "full"), tmp_path / "full" / "out" / name
+    with pytest.raises(BudgetSpent):
+        run(path, max_calls=20)
+    unfinished.symlink_to("/dev/full")
+    wanted = name.replace("/.", "/").removesuffix(".unfinished")
+    with pytest.raises(ConfigurationError, match=rf"{wanted} cannot be written: No space left .*same command again"):
+        run(path)
+    unfinished.unlink(missing_ok=True)
+    run(path)
+    assert data_files(tmp_path / "full" / "out") == data_files(tmp_path / "whole" / "out")
 
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path: Path) -> None:

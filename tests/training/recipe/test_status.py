@@ -1,12 +1,14 @@
 """How a recipe stands, told from outside while it runs, and afterwards."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from guardrail.errors import BudgetSpent
+from guardrail.errors import BudgetSpent, ConfigurationError
 from guardrail.training.recipe.folder import held
 from guardrail.training.recipe.manifest import read_manifest, write_manifest
 from guardrail.training.recipe.planning import states_of
@@ -40,9 +42,72 @@ def test_a_stage_begins_ends_and_becomes_stale(tmp_path: Path) -> None:
     run(path)
     assert state_of(path) == ("finished", "")
     path.write_text(path.read_text().replace("samples = 2", "samples = 3"))
-    assert state_of(path) == ("stale", "another settings")
+    assert state_of(path) == ("stale", "other settings")
     path.write_text(path.read_text().replace("rows.jsonl", "others.jsonl"))
-    assert state_of(path) == ("stale", "inputs is not what it was")
+    assert state_of(path) == ("stale", "other inputs")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("part_rows = 7", "part_rows = 7\nseed = 2", "another seed"),
+        ('"model.py:answer"', '"model.py:answer"\nrevision = "b"', "other models"),
+        ("samples = 2", "samples = 3\nmax_tokens = 9", "other settings"),
+        ("rows.jsonl", "others.jsonl", "other inputs"),
+    ],
+)
+def test_what_makes_a_stage_stale_is_said(tmp_path: Path, old: str, new: str, why: str) -> None:
+    """In words that can be read; also of the seed, which has nothing to do with these inputs."""
+    path = write_recipe(tmp_path)
+    run(path)
+    path.write_text(path.read_text().replace(old, new))
+    assert state_of(path) == ("stale", why)
+
+
+@pytest.mark.parametrize("change", ["longer", "as long"])
+def test_an_input_file_that_changed_makes_all_stages_stale(tmp_path: Path, change: str) -> None:
+    """Whoever asks; a file that was only copied, or is gone, does not."""
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text() + "[mix]\n")
+    run(path)
+    rows = tmp_path / "rows.jsonl"
+    text = rows.read_text()
+    os.utime(rows, (1, 1))
+    assert [one.state for one in states_of(load_recipe(path), tmp_path).values()] == ["finished", "finished"]
+    rows.write_text(text.replace("bread", "bread " if change == "longer" else "broad"))
+    found = [(one.state, one.why) for one in states_of(load_recipe(path), tmp_path).values()]
+    assert found == [("stale", "other inputs"), ("stale", "respond is not what it was")]
+    with pytest.raises(ConfigurationError, match=r"stale \(other inputs\).*train respond"):
+        run(path, "mix")
+    rows.unlink()
+    assert state_of(path) == ("finished", "")
+
+
+def test_inputs_that_were_deleted_make_nothing_stale(tmp_path: Path) -> None:
+    """The first stage says what it read; a recipe of other files is another matter."""
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text() + "[mix]\n")
+    run(path)
+    shutil.rmtree(tmp_path / "out" / "inputs")
+    assert [one.state for one in states_of(load_recipe(path), tmp_path).values()] == ["finished", "finished"]
+    assert "up to date" in run(path, "mix")[1][0]
+    assert not (tmp_path / "out" / "inputs").exists()
+    path.write_text(path.read_text().replace("rows.jsonl", "others.jsonl"))
+    assert state_of(path) == ("stale", "other inputs")
+
+
+def test_a_finished_stage_that_lacks_a_part_is_damaged(tmp_path: Path) -> None:
+    """The part is named, in the table as well; what was made of it before is as good as ever."""
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text() + "[mix]\n")
+    run(path)
+    (tmp_path / "out" / "respond" / "rows" / "00002.parquet").unlink()
+    states = states_of(load_recipe(path), tmp_path)
+    assert [(one.state, one.why) for one in states.values()] == [
+        ("damaged", "rows/00002.parquet is missing"), ("finished", "")
+    ]  # fmt: skip
+    assert "damaged: rows/00002.parquet is missing" in told(path)
+    assert as_values(load_recipe(path), tmp_path)["respond"]["state"] == "damaged"
 
 
 @pytest.mark.parametrize(("is_running", "state"), [(True, "under way"), (False, "stopped")])

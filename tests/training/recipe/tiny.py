@@ -1,30 +1,11 @@
-"""A recipe with all stages, as `examples/recipe/tiny.toml`, but smaller, and with models that write down each call."""
+"""A recipe with all stages, as `examples/recipe/tiny.toml`, but smaller, and its models behind a server that counts."""
 
-import hashlib
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from guardrail.training.recipe.calls import Call
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "recipe"
 
-MODELS = '''
-"""The models of the example, each call written down when it comes."""
-
-import importlib.util
-from pathlib import Path
-
-from tests.training.recipe.tiny import counted
-
-_spec = importlib.util.spec_from_file_location("tiny_models", "{examples}/tiny_models.py")
-_models = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_models)
-_log = Path(__file__).with_name("asked.log")
-
-{functions}
-'''
+SERVER = Path(__file__).with_name("tiny_server.py")
+"""Counts what it is asked; see `runs.Served`."""
 
 FUNCTIONS = {
     "writer": "write_prompts", "base": "comply", "instruct": "instruct", "careful": "careful", "strict": "strict",
@@ -76,32 +57,18 @@ test = 0.1
 """
 
 
-def write_tiny(folder: Path) -> Path:
-    """Write the recipe and its models; equal in every folder but for the output."""
+def write_tiny(folder: Path, port: int = 1) -> Path:
+    """Write the recipe; equal in every folder but for the output and the port of its server."""
     folder.mkdir(parents=True, exist_ok=True)
-    functions = "\n".join(f"{name} = counted(_models.{name}, _log)" for name in sorted(set(FUNCTIONS.values())))
-    (folder / "counted.py").write_text(MODELS.format(examples=EXAMPLES, functions=functions), "utf-8")
+    url = f"http://127.0.0.1:{port}/v1"
     lines = [
         f'output = "{folder / "out"}"', "seed = 8", "part_rows = 10",
         f'inputs = [{{ path = "{EXAMPLES / "tiny_human.jsonl"}", is_human = true, max_rows = 70 }},',
         f'          {{ path = "{EXAMPLES / "tiny_rows.jsonl"}", max_rows = 30 }}]', "[models]",
-        *(f'{name} = {{ kind = "function", function = "counted.py:{function}", concurrency = {CONCURRENCY} }}'
+        *(f'{name} = {{ kind = "endpoint", model = "{function}", base_urls = ["{url}"], concurrency = {CONCURRENCY} }}'
           for name, function in FUNCTIONS.items()),
         STAGES,
     ]  # fmt: skip
     path = folder / "recipe.toml"
     path.write_text("\n".join(lines), "utf-8")
     return path
-
-
-def counted(function: Callable[[Call], Any], log: Path) -> Callable[[Call], Any]:
-    """Return a function that writes each call down before it is answered."""
-
-    def ask(call: Call) -> Any:
-        name = hashlib.sha256(repr(call).encode()).hexdigest()[:24]
-        line = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.write(line, f"{name}\n".encode())
-        os.close(line)
-        return function(call)
-
-    return ask

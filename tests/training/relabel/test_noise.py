@@ -62,6 +62,13 @@ def test_the_joint_sums_to_one_and_keeps_the_given_shares(found: NDArray[np.floa
     assert (joint >= 0).all()
 
 
+def test_of_no_rows_there_is_no_noise() -> None:
+    """Nothing to divide by."""
+    joint = joint_of(np.zeros(0, np.int8), np.zeros((0, 3), np.float32))
+    assert joint.tolist() == [[0.0] * 3] * 3
+    assert noise_of(joint) == 0
+
+
 @given(vectors, st.data(), st.floats(0, 0.98), st.floats(0, 0.98))
 def test_a_larger_margin_changes_fewer_labels(
     found: NDArray[np.float32], data: st.DataObject, one: float, other: float

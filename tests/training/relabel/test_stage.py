@@ -82,6 +82,18 @@ def test_people_s_labels_never_change(tmp_path: Path) -> None:
     assert any(new != old for old, new in zip(rows, after, strict=True))
 
 
+def test_where_all_labels_are_people_s_nothing_is_taught(tmp_path: Path) -> None:
+    """The report says so; the other kind is read."""
+    people = [replace(row, is_human=True) for row in clear()]
+    answers = noisy(clear(target=Direction.RESPONSE), 0.2)
+    after, summary = run([*people, *answers], tmp_path)
+    assert after[: len(people)] == people
+    assert set(summary.values) == {"response", "changed", "rule"}
+    assert summary.warnings == ("prompts: all labels of Safe and Unsafe are people's; there is nothing to change",)
+    after, summary = run(people, tmp_path / "alone")
+    assert (after, summary.figures, summary.values["changed"]) == (people, (), 0)
+
+
 def test_every_change_is_noted_and_counted(tmp_path: Path) -> None:
     """Old label, both probabilities; all rows are handed on in order, those without a label as they are."""
     rows = [*noisy(clear(), 0.2), *noisy(clear(target=Direction.RESPONSE), 0.2)]

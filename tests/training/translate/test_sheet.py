@@ -1,6 +1,7 @@
 import contextlib
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,26 @@ from guardrail.audit.intervals import wilson
 from guardrail.cli.main import run
 from guardrail.errors import ConfigurationError
 from guardrail.training.translate.review import review
-from guardrail.training.translate.sheet import VERDICTS, Entry, parse_sheet, read_sheet, to_csv, write_sheet
+from guardrail.training.translate.sheet import VERDICTS, Entry, is_same, parse_sheet, read_sheet, to_csv, write_sheet
 from tests.strategies import texts
 
-FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "'=1", "'", '=HYPERLINK("x")')
+FORMULAS = (
+    "a;=1",
+    "a;'=1",
+    "a\n'\"-1",
+    "a;\t;''@1",
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1",
+    "'=1",
+    "'",
+    '=HYPERLINK("x")',
+)
 
 
 HEAD = "id,lang,source,translation,verdict,comment\n"
@@ -43,13 +60,24 @@ def test_whatever_is_read_is_entries_or_refused(data: bytes) -> None:
         parse_sheet(data, "sheet.csv")
 
 
-@pytest.mark.parametrize("text", FORMULAS)
+@pytest.mark.parametrize("text", FORMULAS[4:])
 def test_no_cell_begins_as_a_formula(text: str, tmp_path: Path) -> None:
     """A spreadsheet runs nothing of what a model wrote."""
     write_sheet(tmp_path / "sheet.csv", [Entry(text, "de", text, text, "", text)])
     with (tmp_path / "sheet.csv").open(encoding="utf-8-sig", newline="") as file:
         cells = list(csv.reader(file))[1]
     assert [cell[0] for cell in cells if cell and cell != "de"] == ["'"] * 4
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "＝"])
+@pytest.mark.parametrize("before", [";", "\t", "\n", "\r\n", ';"', ";'", ';""\''])
+def test_no_part_of_a_cell_begins_as_a_formula(before: str, sign: str) -> None:
+    """Also where a spreadsheet takes semicolons, tabs or line ends for the ends of cells; read back it is as before."""
+    entry = Entry("a", "de", f"x{before}{sign}HYPERLINK(1)", f"x;{before}{sign}1", "ok", before + sign)
+    data = to_csv([entry])
+    for part in re.split(r"[;\t\r\n]", data.decode("utf-8-sig")):
+        assert not part.strip('"').startswith(sign)
+    assert parse_sheet(data, "sheet.csv") == [entry]
 
 
 def test_the_file_is_marked_as_utf_8_and_long_cells_are_cut(tmp_path: Path) -> None:
@@ -100,6 +128,16 @@ def test_what_is_no_filled_sheet_is_refused(data: bytes, message: str, tmp_path:
     with pytest.raises(ConfigurationError, match=message) as caught:
         read_sheet(path)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_a_long_or_foreign_text_is_known_again(encoding: str) -> None:
+    """Cut in the sheet, marked against formulas, or saved in a character set that lacks its letters."""
+    text = "\n- 我怎样烤面包；\n=1 für\n" + "x" * 40_000
+    saved = to_csv([Entry("a", "zh", "", text)]).decode("utf-8-sig").encode(encoding, errors="replace")
+    (one,) = parse_sheet(saved, "sheet.csv")
+    assert is_same(one.translation, text)
+    assert not is_same(one.translation, text[5:])
 
 
 def filled(path: Path) -> None:

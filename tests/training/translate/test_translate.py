@@ -15,7 +15,7 @@ from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import ModelSettings, RecipeSettings, load_recipe
 from guardrail.training.recipe.stage import Profile
 from guardrail.training.translate.settings import TranslateSettings
-from guardrail.training.translate.sheet import read_sheet, write_sheet
+from guardrail.training.translate.sheet import Entry, read_sheet, write_sheet
 from guardrail.training.translate.stage import SHEET, make
 from tests.training.recipe_job import MemoryJob
 from tests.training.translate.translator import ENGLISH, MODELS, Translator, right, row
@@ -208,6 +208,25 @@ def test_what_people_rejected_is_left_out_with_its_partner(tmp_path: Path) -> No
     assert [one.id for one in rows if one.lang == "de"] == ["p-12/de", "p-13/de"]
     found = summary.values["by_lang"]["de"]
     assert (found["rejected by people"], found["pair partner lost"], found["made"]) == (1, 1, 2)
+    assert summary.values["rejected"] == {"in_sheet": 1, "met": 1, "changed": 0}
+    assert not any("people" in said for said in summary.warnings)
+
+
+def test_a_sheet_of_other_translations_leaves_out_none_of_the_new_ones(tmp_path: Path) -> None:
+    """What people rejected is that translation; another one of the same row is kept, and the report says so, also of
+    rows that there are none of.
+    """
+    old = right("German", "1")
+    texts = {1: old, 2: "Wie backe ich Brot?", 3: f"{right('German', '3')} \r\n", 4: "", 9: old}
+    rejected = [Entry(f"p-{i}/de", "de", "", text, "harm changed") for i, text in texts.items()]
+    write_sheet(tmp_path / "people.csv", rejected)
+    rows, summary, _ = run(
+        replace(GERMAN, reviewed=tmp_path / "people.csv"), [row(i) for i in range(1, 6)], tmp_path / "run", Translator()
+    )  # fmt: skip
+    assert [one.id for one in rows if one.lang == "de"] == ["p-2/de", "p-5/de"]
+    assert summary.values["rejected"] == {"in_sheet": 5, "met": 3, "changed": 1}
+    told = [said for said in summary.warnings if "people rejected" in said]
+    assert [said.split()[0] for said in told] == ["1", "1"]
 
 
 def test_the_sheet_is_a_sample_of_each_language_that_does_not_depend_on_the_order(tmp_path: Path) -> None:
