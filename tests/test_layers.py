@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAPPED = {"guardrail": "guardrail", "adapters": "guardrail.adapters", "onnx_export": "guardrail.onnx_export"}
 """Folder at the top of the repository to the package it is installed as."""
 
-LEAVES = {"taxonomy", "errors", "actions", "stop_texts", "whole_files"}
+LEAVES = {"taxonomy", "errors", "actions", "stop_texts", "sqlite_log", "whole_files"}
 """Everybody may import these; they import the standard library only."""
 RULES = {"verdict", "cascade_rules", "normalise_rules", "policy", "policy_file", "tool_rules", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verdict": set(),
     "actions": set(),
     "stop_texts": set(),
+    "sqlite_log": set(),
     "whole_files": set(),
     "tool_rules": set(),
     "cascade_rules": {"verdict"},

@@ -1,11 +1,10 @@
 """A report as one HTML file: it asks nobody for anything, and its rules forbid it to."""
 
-import base64
-import hashlib
 import json
 from importlib.resources import files
 
 from guardrail.audit.report.decisions import decisions_section
+from guardrail.audit.report.document import document
 from guardrail.audit.report.figures import Report
 from guardrail.audit.report.markup import Html, tag
 from guardrail.audit.report.sections import (
@@ -34,20 +33,6 @@ _EMPTY = "There are no records to report on. Another period, tenant or store may
 def to_html(report: Report) -> str:
     """Return a page that shows a report, needs no network and no other file, and works without JavaScript."""
     style, script = (_STATIC.joinpath(name).read_text("utf-8") for name in ("report.css", "report.js"))
-    rules = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=rules),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", f"Guardrail report: {shown(report.source)}"),
-        tag("style", Html(style)),
-    )
     body = tag(
         "body",
         _header(report),
@@ -56,17 +41,13 @@ def to_html(report: Report) -> str:
         tag("script", _json(report), type="application/json", id="figures"),
         tag("script", Html(script)),
     )
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    return document(f"Guardrail report: {shown(report.source)}", style, body, script)
 
 
 def _footer(report: Report) -> Html:
     stored = f"Records by schema: {versions_text(report)}." if report.versions else ""
     made = f"Made {moment_text(report.made_at)} UTC. All times are UTC; lengths are characters."
     return tag("footer", tag("p", stored), tag("p", made))
-
-
-def _hash(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
 def _json(report: Report) -> Html:

@@ -3,7 +3,6 @@
 import json
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from guardrail.errors import MissingExtra, RecordError
+from guardrail.sqlite_log import use_log
 
 CONNECT_S = 5
 """Seconds that a server may take to answer a new connection. Our choice, as those below."""
@@ -139,25 +139,11 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
     connection = _connect(str(path))
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # holds for a file that is still empty
-        _use_log(connection)
+        use_log(connection, LOCK_S)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
-
-
-def _use_log(connection: sqlite3.Connection) -> None:
-    """Set the journal's mode. SQLite does not wait for others here, so this does."""
-    until = time.monotonic() + LOCK_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.02)
-        else:
-            return
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:

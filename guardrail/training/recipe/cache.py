@@ -7,7 +7,6 @@ import json
 import os
 import sqlite3
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from guardrail.errors import CallRefused, ConfigurationError, EngineError
+from guardrail.sqlite_log import use_log
 from guardrail.training.recipe.calls import Reply, Text
 
 LOCK_S = 60
@@ -187,7 +187,7 @@ class CallCache:
         n_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if (application, version) != (_APPLICATION, _VERSION) and (application or version or n_tables):
             raise self._damaged()
-        _use_log(connection)
+        use_log(connection, LOCK_S)
         connection.execute("PRAGMA synchronous = NORMAL")
         script = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
         connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {script} COMMIT;")
@@ -217,17 +217,3 @@ def _pack(reply: Reply) -> bytes:
 def _unpack(data: bytes) -> Reply:
     values = json.loads(zlib.decompress(data).decode(errors="surrogatepass"))
     return Reply(tuple(Text(**text) for text in values["texts"]), values["n_input"], values["n_output"])
-
-
-def _use_log(connection: sqlite3.Connection) -> None:
-    """Set the journal's mode. SQLite does not wait for others here, so this does."""
-    until = time.monotonic() + LOCK_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.02)
-        else:
-            return

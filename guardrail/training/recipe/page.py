@@ -1,13 +1,12 @@
 """A stage's report as one HTML file: it asks nobody for anything, and its rules forbid it to."""
 
-import base64
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from guardrail.audit.report.document import document
 from guardrail.audit.report.markup import EMPTY, Html, joined, tag
 from guardrail.audit.report.parts import card, folded, name_cell, table, text_cell
 from guardrail.training.recipe.figures import Bars, Figure, Lines, Matrix, Scalar, Summary, Table
@@ -25,22 +24,10 @@ def render(stage: str, summary: Summary, facts: Mapping[str, str]) -> str:
         facts: of the run, by name, in order.
     """
     style = "\n".join(files(package).joinpath(name).read_text("utf-8") for package, name in _STYLES)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    rules = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    top = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=rules),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", f"Recipe: {stage}"),
-        tag("style", Html(style)),
-    )
     figures = [_figure(figure, f"f{i}") for i, figure in enumerate(summary.figures)]
     main = tag("main", _warnings(summary.warnings), _facts(facts), *figures, _values(summary.values))
     body = tag("body", tag("header", tag("div", tag("h1", f"Recipe: {stage}"))), main, tag("footer"))
-    return f"<!doctype html>\n{tag('html', top, body, lang='en')}\n"
+    return document(f"Recipe: {stage}", style, body)
 
 
 def _warnings(warnings: Sequence[str]) -> Html:
