@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,15 @@ from guardrail.taxonomy import RiskLevel
 from guardrail.verdict import Verdict
 
 NAMED = pytest.mark.parametrize("name", HARNESSES)
+
+
+@pytest.fixture(autouse=True)
+def loud_log() -> Iterator[None]:
+    """A harness may silence the package's log for its process; the tests behind this one want to hear it."""
+    logger = logging.getLogger("guardrail")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 def harness(name: str) -> Any:

@@ -55,7 +55,7 @@ def n_kept(folder: Path) -> int:
         return sum(cache.counts().values())
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_a_killed_run_ends_with_the_same_bytes_and_pays_nothing_twice(tmp_path: Path, seed: int) -> None:
     """SIGKILL at three random moments, then to the end."""
     with Served(tmp_path / "whole.log") as server:
