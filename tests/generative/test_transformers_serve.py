@@ -1,15 +1,9 @@
 """A server that we did not write: `transformers serve`, with the taught model. It tells no log probabilities."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from guardrail.conversation import Message, Role
@@ -25,8 +19,7 @@ from guardrail.training.recipe.settings import ModelSettings
 from tests.generative.conftest import Taught
 from tests.generative.examples import EXAMPLES, Example
 from tests.generative.tiny_gen import hugging_face_tokenizer
-
-COMMAND = Path(sys.executable).with_name("transformers")
+from tests.transformers_serve import COMMAND, serving
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,29 +34,8 @@ def served(taught: Taught, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     shutil.copytree(taught.folder, folder)
     hugging_face_tokenizer(folder).save_pretrained(folder)
     (folder / "generation_config.json").write_text('{"do_sample": true}')  # else it ignores the temperature
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    arguments = [str(COMMAND), "serve", str(folder), "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_until_ready(f"http://127.0.0.1:{port}/health", process)
-        yield f"http://127.0.0.1:{port}/v1", folder
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(600):
-        assert process.poll() is None, "the server ended"
-        try:
-            if httpx.get(url).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)  # another process starts: there is no event to wait for
-    raise AssertionError("the server did not start")
+    with serving(folder) as url:
+        yield f"{url}/v1", folder
 
 
 @pytest.mark.parametrize("mode", ["completions", "chat"])

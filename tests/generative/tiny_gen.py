@@ -1,6 +1,7 @@
 """Tiny Qwen3Guard-Gen checkpoints: a real language model of transformers, taught the format on a handful of texts."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,23 +39,28 @@ def write_gen(folder: Path, *, tied: bool = True, taught: bool = False, seed: in
 
 
 def _teach(model: Qwen3ForCausalLM, tokenizer: GuardTokenizer) -> None:
-    """Let a model overfit on the examples, the loss on what it is to write."""
+    """Let a model learn the examples."""
     end = tokenizer.control_id("<|im_end|>")
-    rows = []
-    for example in EXAMPLES:
-        prompt = prompt_ids(tokenizer, example.turns)
-        rows.append((len(prompt), [*prompt, *tokenizer.encode_plain(example.written).ids, end]))
-    longest = max(len(ids) for _, ids in rows)
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for _, row in rows])
+    rows = [
+        (prompt_ids(tokenizer, example.turns), [*tokenizer.encode_plain(example.written).ids, end])
+        for example in EXAMPLES
+    ]
+    learn_by_heart(model, rows, rate=6e-3, n_steps=300)
+
+
+def learn_by_heart(model: Any, rows: Sequence[tuple[list[int], list[int]]], *, rate: float, n_steps: int) -> None:
+    """Let a language model overfit on what is to be written after each prompt, both token ids."""
+    longest = max(len(asked) + len(said) for asked, said in rows)
+    ids = torch.tensor([[*asked, *said, *[0] * (longest - len(asked) - len(said))] for asked, said in rows])
     labels = torch.full_like(ids, -100)
-    for i, (start, row) in enumerate(rows):
-        labels[i, start : len(row)] = ids[i, start : len(row)]
-    optimizer = torch.optim.Adam(model.parameters(), 6e-3)
-    for _ in range(300):
+    for i, (asked, said) in enumerate(rows):
+        labels[i, len(asked) : len(asked) + len(said)] = torch.tensor(said)
+    optimizer = torch.optim.Adam(model.parameters(), rate)
+    for _ in range(n_steps):
         loss = model(input_ids=ids, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if loss.item() < 0.02:
             return
-    raise AssertionError("the tiny model did not learn its examples")
+    raise AssertionError(f"the tiny model did not learn: its loss is {loss.item():.3f}")

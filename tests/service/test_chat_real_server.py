@@ -1,22 +1,17 @@
 """The proxy in front of a server that we did not write: `transformers serve` with a tiny model of random weights."""
 
-import os
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
 from guardrail import Guard, GuardTokenizer
 from guardrail.testing import MarkerEngine
 from tests.service.proxying import ends_of, proxying, text_of
+from tests.transformers_serve import serving
 
 pytest.importorskip("accelerate", reason="transformers serve needs accelerate")
 torch = pytest.importorskip("torch")
@@ -65,38 +60,13 @@ def ask(client: openai.OpenAI, model: str, **options: Any) -> Any:
     return client.chat.completions.create(model=model, messages=said, max_tokens=24, temperature=0, **options)
 
 
-def wait_until_there(url: str, process: "subprocess.Popen[bytes]") -> None:
-    """Return when the server answers."""
-    pause = threading.Event()
-    while process.poll() is None:
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            pause.wait(0.2)
-    raise AssertionError("the server did not start")
-
-
 @pytest.fixture(scope="module")
 def real(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
     """The server, in a process of its own."""
     folder = tmp_path_factory.mktemp("llm")
     write_llm(tiny_checkpoint, folder)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    program = Path(sys.executable).with_name("transformers")
-    command = [str(program), "serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    process = subprocess.Popen(
-        command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_until_there(f"http://127.0.0.1:{port}", process)
-        url = f"http://127.0.0.1:{port}/v1"
-        with openai.OpenAI(base_url=url, api_key="any") as client:
-            yield Real(url, str(folder), text_of(list(ask(client, str(folder), stream=True))))
-    finally:
-        process.terminate()
-        process.wait(20)
+    with serving(folder) as server, openai.OpenAI(base_url=f"{server}/v1", api_key="any") as client:
+        yield Real(f"{server}/v1", str(folder), text_of(list(ask(client, str(folder), stream=True))))
 
 
 def guard_against(marker: str, tokenizer: GuardTokenizer) -> Guard:

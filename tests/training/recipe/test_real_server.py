@@ -5,10 +5,6 @@ same recipe asks that one over HTTP. Sampled texts may differ from what was taug
 """
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +18,9 @@ from guardrail.encoding import GuardTokenizer
 from guardrail.training.recipe.parts import rows_in
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.tokenizer import train_tokenizer
-from tests.service.test_chat_real_server import wait_until_there
+from tests.generative.tiny_gen import learn_by_heart
+from tests.transformers_serve import COMMAND, serving
 
-COMMAND = Path(sys.executable).with_name("transformers")
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
     "{{ '<|im_start|>assistant\n' }}"
@@ -166,11 +162,6 @@ def teach(folder: Path, recorded: Path) -> None:
     tokenizer.save_pretrained(folder)
     end = GuardTokenizer.from_file(folder / "tokenizer.json").control_id("<|im_end|>")
     rows = [(tokenizer(asked)["input_ids"], [*tokenizer(said)["input_ids"], end]) for asked, said in pairs]
-    length = max(len(asked) + len(said) for asked, said in rows)
-    ids = torch.tensor([[*asked, *said, *[0] * (length - len(asked) - len(said))] for asked, said in rows])
-    labels = torch.full_like(ids, -100)
-    for i, (asked, said) in enumerate(rows):
-        labels[i, len(asked) : len(asked) + len(said)] = torch.tensor(said)
     torch.manual_seed(0)
     config = Qwen3Config(
         hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
@@ -178,16 +169,7 @@ def teach(folder: Path, recorded: Path) -> None:
         initializer_range=0.05, eos_token_id=end,
     )  # fmt: skip
     model: Any = Qwen3ForCausalLM(config)
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
-    for _ in range(400):
-        loss = model(input_ids=ids, labels=labels).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if loss.item() < 0.02:
-            break
-    else:
-        raise AssertionError(f"the tiny model did not learn: {loss.item():.3f}")
+    learn_by_heart(model, rows, rate=5e-3, n_steps=400)
     model.eval().save_pretrained(folder)
     (folder / "generation_config.json").write_text(json.dumps({"do_sample": True, "eos_token_id": end}))
 
@@ -197,18 +179,8 @@ def served(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The base URL of a server of the taught model, and the model's name there."""
     folder = tmp_path_factory.mktemp("served") / "llm"
     teach(folder, recorded)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = [str(COMMAND), "serve", str(folder), "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until_there(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}/v1", folder
-    finally:
-        process.terminate()
-        process.wait(20)
+    with serving(folder) as url:
+        yield f"{url}/v1", folder
 
 
 def endpoint(url: str, model: Path) -> str:
