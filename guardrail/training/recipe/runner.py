@@ -7,9 +7,10 @@ models.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
 
 from guardrail.training.recipe.calls import Ask
 from guardrail.training.recipe.rows import RecipeRow
@@ -88,7 +89,7 @@ class Runner(Protocol):
 
 
 class LoopRunner:
-    """Does it in this process, in an event loop for each run."""
+    """Does it in this process, for as long as the context lasts: models are opened once, with the first run."""
 
     def __init__(self, opened: Callable[[], AbstractAsyncContextManager[Ask]]) -> None:
         """Set up.
@@ -97,14 +98,28 @@ class LoopRunner:
             opened: opens what asks models, within the loop.
         """
         self._opened = opened
+        self._loop = asyncio.Runner()
+        self._stack = AsyncExitStack()
+        self._ask: Ask | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the models; what becomes of calls under way depends on the error."""
+        with self._loop:
+            self._loop.run(self._stack.__aexit__(kind, error, traceback))
 
     def run(self, pieces: Iterable[Piece[T]], work: Work[T], finish: Finish, advance: Advance) -> None:
         """See `Runner`."""
-        asyncio.run(self._run(pieces, work, finish, advance))
+        self._loop.run(self._run(pieces, work, finish, advance))
 
     async def _run(self, pieces: Iterable[Piece[T]], work: Work[T], finish: Finish, advance: Advance) -> None:
-        async with self._opened() as ask:
-            await work_on(pieces, work, ask, finish, advance)
+        if self._ask is None:
+            self._ask = await self._stack.enter_async_context(self._opened())
+        await work_on(pieces, work, self._ask, finish, advance)
 
 
 async def work_on(pieces: Iterable[Piece[T]], work: Work[T], ask: Ask, finish: Finish, advance: Advance) -> None:

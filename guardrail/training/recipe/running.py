@@ -4,7 +4,7 @@ import errno
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -129,20 +129,20 @@ class _Start:
         counter = Counter(opened, manifest.calls)
         notes = Notes(folder, manifest.model_copy(update={"versions": _versions()}), lambda: counter.calls)
         with _stops_noted(notes), Bars(stage.name, lambda: counter.calls) as bars:
-            job = StageJob(plan, folder, rows, runner=self._runner(models, counter), bars=bars, notes=notes)
-            summary = stage.run(job)
+            with self._runner(models, counter) as runner:
+                summary = stage.run(StageJob(plan, folder, rows, runner=runner, bars=bars, notes=notes))
             _close(folder, notes, summary)
         self.say(_told(notes.manifest))
         return notes.manifest
 
-    def _runner(self, models: Mapping[str, ModelSettings], counter: Counter) -> Runner:
+    def _runner(self, models: Mapping[str, ModelSettings], counter: Counter) -> AbstractContextManager[Runner]:
         if not self.options.n_ray:
             return LoopRunner(counter.open)
         from guardrail.training.recipe.ray import RayRunner, Setup
 
         keys = {name: os.environ[name] for one in models.values() if (name := one.api_key_env) in os.environ}
         setup = Setup(models, self.folder, keys)
-        return RayRunner(setup, self.recipe.output / CACHE, self.budget, counter, self.options.n_ray)
+        return nullcontext(RayRunner(setup, self.recipe.output / CACHE, self.budget, counter, self.options.n_ray))
 
 
 @contextmanager

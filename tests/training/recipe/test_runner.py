@@ -1,7 +1,8 @@
 """Work on parts: bounded, in order, and ended by the first failure."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from guardrail.errors import BudgetSpent, EngineError
 from guardrail.training.recipe.calls import Ask, Call, Reply, Text
 from guardrail.training.recipe.parts import cut
-from guardrail.training.recipe.runner import ROWS_AT_ONCE, MadePart, Piece, work_on
+from guardrail.training.recipe.runner import ROWS_AT_ONCE, LoopRunner, MadePart, Piece, work_on
 from guardrail.training.recipe.stage import Made
 from tests.training.recipe_rows import prompt
 
@@ -142,3 +143,39 @@ def test_a_part_that_cannot_be_written_ends_the_run() -> None:
 
     with pytest.raises(OSError, match="No space"):
         asyncio.run(work_on([Piece(0, [1])], work, echo, full, lambda _: None))
+
+
+def test_models_are_opened_once_for_all_runs() -> None:
+    """A stage in rounds does not read its weights again in each; what closes them is told how it ended."""
+    said: list[str] = []
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Ask]:
+        said.append("opened")
+        try:
+            yield echo
+        except BaseException as error:
+            said.append(f"closed at {error}")
+            raise
+        said.append("closed")
+
+    def run(runner: LoopRunner) -> None:
+        runner.run([Piece(0, [1, 2])], work, lambda part: said.append(f"{len(part.rows)} rows"), lambda _: None)
+
+    def interrupted() -> None:
+        with LoopRunner(opened) as runner:
+            run(runner)
+            raise KeyboardInterrupt("by hand")
+
+    with LoopRunner(opened) as runner:
+        run(runner)
+        run(runner)
+    assert said == ["opened", "3 rows", "3 rows", "closed"]
+    said.clear()
+    with pytest.raises(KeyboardInterrupt, match="by hand"):
+        interrupted()
+    assert said == ["opened", "3 rows", "closed at by hand"]
+    said.clear()
+    with LoopRunner(opened):
+        pass
+    assert not said
