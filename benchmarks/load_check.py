@@ -16,7 +16,8 @@ from pathlib import Path
 from guardrail.assets import DEFAULT_MANIFEST_SHA256
 from guardrail.bench.machine import cores, cpu_name
 from guardrail.bench.timing import Spread, seconds_of
-from guardrail.exported import hash_file, read_manifest
+from guardrail.exported import read_manifest
+from guardrail.file_hash import hash_file
 from guardrail.loader import load_default
 
 BIG_BYTES = 512 * 2**20

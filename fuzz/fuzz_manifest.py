@@ -17,10 +17,10 @@ from guardrail.exported import (
     MANIFEST_FILE,
     KVCalibration,
     Manifest,
-    hash_file,
     is_export,
     read_manifest,
 )
+from guardrail.file_hash import hash_file
 
 FOLDER = Path(tempfile.mkdtemp(prefix="guardrail-fuzz-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guardrail.engines.runtime import KVPrecision
 from guardrail.errors import CheckpointError, ConfigurationError
+from guardrail.file_hash import hash_file
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -108,12 +109,6 @@ class Manifest(BaseModel):
                 hint="run guardrail calibrate-kv on the folder",
             )
         return self.kv_int8
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_export(folder: Path) -> bool:

@@ -22,7 +22,8 @@ from guardrail.engines.base import Engine
 from guardrail.engines.runtime import KVPrecision, Runtime
 from guardrail.engines.scheduled import ScheduledEngine
 from guardrail.errors import CheckpointError, ConfigurationError, MissingExtra
-from guardrail.exported import MANIFEST_FILE, MODEL_FILE, Manifest, hash_file, is_export, read_manifest
+from guardrail.exported import MANIFEST_FILE, MODEL_FILE, Manifest, is_export, read_manifest
+from guardrail.file_hash import hash_file
 from guardrail.generative.labels import TEMPLATE_FILES
 from guardrail.generative.local import LocalLine
 from guardrail.generative.reader import GenerativeReader

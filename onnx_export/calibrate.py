@@ -21,7 +21,8 @@ from guardrail.engines.base import Feed
 from guardrail.engines.onnx import OnnxEngine
 from guardrail.engines.runtime import Runtime
 from guardrail.errors import CheckpointError, ConfigurationError
-from guardrail.exported import KV_FILES, KVCalibration, Manifest, hash_file, is_export, read_manifest, write_manifest
+from guardrail.exported import KV_FILES, KVCalibration, Manifest, is_export, read_manifest, write_manifest
+from guardrail.file_hash import hash_file
 from guardrail.onnx_export.calibration_texts import default_rows, file_rows
 from guardrail.onnx_export.export import scratch_prefix
 from guardrail.onnx_export.graph import Progress

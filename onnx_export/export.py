@@ -7,7 +7,8 @@ from pathlib import Path
 
 from guardrail.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint
 from guardrail.errors import CheckpointError
-from guardrail.exported import FILES, KV_FILES, MANIFEST_FILE, Manifest, hash_file, is_export, write_manifest
+from guardrail.exported import FILES, KV_FILES, MANIFEST_FILE, Manifest, is_export, write_manifest
+from guardrail.file_hash import hash_file
 from guardrail.onnx_export.graph import GRAPH_VERSION, Progress, write_graph
 from guardrail.onnx_export.precision import WeightFormat, choose_format
 

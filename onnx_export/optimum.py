@@ -15,7 +15,7 @@ from typing import Any
 from guardrail.checkpoint import CONFIG_FILE, TOKENIZER_FILE, Checkpoint
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.errors import CheckpointError, ConfigurationError, MissingExtra
-from guardrail.exported import hash_file
+from guardrail.file_hash import hash_file
 from guardrail.onnx_export.export import scratch_prefix
 from guardrail.onnx_export.optimum_folder import OPTIMUM_FILE, OptimumManifest, Quantised, is_optimum_export
 

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guardrail.errors import CheckpointError
-from guardrail.exported import hash_file
+from guardrail.file_hash import hash_file
 
 OPTIMUM_FILE = "optimum.json"
 FORMAT: Literal["guardrail-optimum"] = "guardrail-optimum"

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAPPED = {"guardrail": "guardrail", "adapters": "guardrail.adapters", "onnx_export": "guardrail.onnx_export"}
 """Folder at the top of the repository to the package it is installed as."""
 
-LEAVES = {"taxonomy", "errors", "actions", "stop_texts", "sqlite_log", "whole_files"}
+LEAVES = {"taxonomy", "errors", "actions", "stop_texts", "sqlite_log", "whole_files", "file_hash"}
 """Everybody may import these; they import the standard library only."""
 RULES = {"verdict", "cascade_rules", "normalise_rules", "policy", "policy_file", "tool_rules", "decision"}
 TEXT = {"conversation", "encoding", "windowing"}
@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stop_texts": set(),
     "sqlite_log": set(),
     "whole_files": set(),
+    "file_hash": set(),
     "tool_rules": set(),
     "cascade_rules": {"verdict"},
     "normalise_rules": set(),

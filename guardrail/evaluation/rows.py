@@ -8,7 +8,7 @@ the label is the answer's, not its thinking's.
 
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal, cast
@@ -29,6 +29,13 @@ USER_TURN = " (user turn)"
 _GZIP_MAGIC = b"\x1f\x8b"
 _PARQUET_MAGIC = b"PAR1"
 _RISKS = {level.value.lower(): level for level in RiskLevel}
+
+
+def judged_text(messages: Sequence[Message], target: Direction) -> str:
+    """Return the text under judgement; several tool results are joined by newlines."""
+    if target is Direction.RESPONSE:
+        return messages[-1].content
+    return "\n".join(conversation[-1].content for conversation in judged_prompts(messages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +69,7 @@ class Row:
     @property
     def judged_text(self) -> str:
         """The text under judgement; several tool results are joined by newlines."""
-        if self.target is Direction.RESPONSE:
-            return self.messages[-1].content
-        return "\n".join(conversation[-1].content for conversation in judged_prompts(self.messages))
+        return judged_text(self.messages, self.target)
 
     @property
     def n_chars(self) -> int:

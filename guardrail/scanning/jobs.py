@@ -8,11 +8,12 @@ from typing import Self
 from guardrail.context import identify
 from guardrail.decision import Identity
 from guardrail.errors import ConfigurationError
+from guardrail.file_hash import hash_file
 from guardrail.guard import Guard
 from guardrail.scanning.columns import Columns
 from guardrail.scanning.folder import Plan
 from guardrail.scanning.judge import Request
-from guardrail.scanning.sources import Source, open_source, sha256_of
+from guardrail.scanning.sources import Source, open_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Job:
         request = asdict(self.request)
         return Plan(
             input=self.source.path.name,
-            input_sha256=sha256_of(self.source.path),
+            input_sha256=hash_file(self.source.path),
             identity=asdict(subject.identity),
             runtime=subject.runtime,
             **request,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guardrail.errors import EngineError
+from guardrail.file_hash import hash_file
 from guardrail.scanning.folder import Output
 from guardrail.scanning.jobs import Job, Subject
 from guardrail.scanning.joining import Parts, join
 from guardrail.scanning.judge import JudgedPart, Runner, Work
 from guardrail.scanning.results import Tally
-from guardrail.scanning.sources import sha256_of
 from guardrail.whole_files import make_whole
 
 Advance = Callable[[int], None]
@@ -92,7 +92,7 @@ class _Begun:
         tally = Tally()
         parts = _counted(output.read_parts(job.n_parts), tally)
         make_whole(job.output, lambda path: join(path, parts, job, self._subject))
-        output.finish(tally, sha256_of(job.output))
+        output.finish(tally, hash_file(job.output))
 
     def report(self) -> FileReport:
         """Return what it came to."""

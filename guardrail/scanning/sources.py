@@ -1,7 +1,6 @@
 """Rows of data sets: JSONL, gzipped or not, and Parquet. A row that cannot be read is a row all the same."""
 
 import gzip
-import hashlib
 import json
 import math
 import zlib
@@ -157,9 +156,3 @@ def _finite(number: str) -> float:
     if not math.isfinite(value):
         raise ValueError("not finite")
     return value
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,8 @@ import pytest
 from guardrail.checkpoint import Checkpoint
 from guardrail.checkpoint_config import tensor_shapes
 from guardrail.errors import CheckpointError, ConfigurationError
-from guardrail.exported import FILES, MANIFEST_FILE, hash_file, read_manifest
+from guardrail.exported import FILES, MANIFEST_FILE, read_manifest
+from guardrail.file_hash import hash_file
 from guardrail.onnx_export import export_checkpoint
 from tests.tiny import copy_tokenizer, write_tiny
 

@@ -12,7 +12,8 @@ from guardrail.checkpoint import Checkpoint
 from guardrail.engines.base import HEADS, Feed, Logits
 from guardrail.engines.torch import TorchEngine, TorchSession
 from guardrail.errors import CheckpointError, ConfigurationError
-from guardrail.exported import FILES, KV_MODEL_FILE, MANIFEST_FILE, hash_file, read_manifest
+from guardrail.exported import FILES, KV_MODEL_FILE, MANIFEST_FILE, read_manifest
+from guardrail.file_hash import hash_file
 from guardrail.onnx_export import export_checkpoint
 from guardrail.onnx_export.__main__ import main
 from guardrail.onnx_export.calibrate import calibrate_kv

@@ -7,10 +7,7 @@ from guardrail.decision import Direction
 from guardrail.generative.template import PROMPT_FORM, PROMPT_TASK, RESPONSE_FORM, RESPONSE_TASK
 from guardrail.training.annotate.settings import AnnotateSettings
 from guardrail.training.annotate.voting import Annotator, instructions
-from guardrail.training.recipe.stage import Estimate, Profile, Usage
-
-_CHARS_PER_TOKEN = 4
-"""Of English text, roughly."""
+from guardrail.training.recipe.stage import CHARS_PER_TOKEN, Estimate, Profile, Usage
 
 _ANSWER_TOKENS = {"llm": 30, "guard": 12}
 """Of an annotator's answer: the JSON; the lines of Qwen3Guard-Gen, about ten as others measured."""
@@ -30,10 +27,8 @@ def estimate(settings: AnnotateSettings, annotators: Sequence[Annotator], profil
         n_input = n_prompts * (prompt + profile.prompt_tokens)
         n_input += n_responses * (response + profile.prompt_tokens + profile.response_tokens)
         n_output = (n_prompts + n_responses) * _ANSWER_TOKENS["llm" if annotator.prompts else "guard"]
-        asked = usage.get(annotator.model, Usage())
-        usage[annotator.model] = Usage(
-            asked.n_calls + n_prompts + n_responses, asked.n_input + n_input, asked.n_output + n_output
-        )
+        asked = Usage(n_prompts + n_responses, n_input, n_output)
+        usage[annotator.model] = usage.get(annotator.model, Usage()).plus(asked)
     unlabelled_responses = profile.n_unlabelled * (profile.n_responses / n if n else 0.0)
     after = replace(
         profile, n_unlabelled=0.0, n_risky_responses=profile.n_risky_responses + _RISKY_SHARE * unlabelled_responses
@@ -51,6 +46,6 @@ def _told_tokens(annotator: Annotator, target: Direction) -> float:
     if annotator.prompts:
         return (
             len(instructions(annotator.prompts, target)) + len(annotator.prompts.texts["conversation"])
-        ) / _CHARS_PER_TOKEN
+        ) / CHARS_PER_TOKEN
     is_response = target is Direction.RESPONSE
-    return len(RESPONSE_TASK + RESPONSE_FORM if is_response else PROMPT_TASK + PROMPT_FORM) / _CHARS_PER_TOKEN
+    return len(RESPONSE_TASK + RESPONSE_FORM if is_response else PROMPT_TASK + PROMPT_FORM) / CHARS_PER_TOKEN

@@ -5,7 +5,7 @@ them: a teacher that has seen a copy repeats its label. Of a row only a few byte
 each half.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from guardrail.decision import Direction
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.learners.learning import LEVELS, FloatArray, Learner, Lesson, Levels, Panel, Progress, Variant
-from guardrail.training.recipe.families import families_of, hash_of, telling_text, text_hash
-from guardrail.training.recipe.parts import cut
-from guardrail.training.recipe.rows import RecipeRow, half_of, place_of
+from guardrail.training.recipe.families import families_of, telling_text, text_hash
+from guardrail.training.recipe.parts import cut, told
+from guardrail.training.recipe.rows import RecipeRow, half_of, hash_of, place_of
 from guardrail.training.recipe.stage import Rows
 
 BoolArray = NDArray[np.bool_]
@@ -146,12 +146,12 @@ def cross(
     teaching = replace(teaching, taught=teaching.taught & np.isin(survey.level, [LEVELS.index(x) for x in levels]))
     found = np.zeros((len(weighings), int(scored.sum()), len(levels)), np.float32)
     for half in (0, 1):
-        told = _told(rows, progress(f"learn from half {half}", len(rows)))
-        panel = _learn(learner, told, survey, teaching, half, levels, weighings)
+        read = told(rows, progress(f"learn from half {half}", len(rows)))
+        panel = _learn(learner, read, survey, teaching, half, levels, weighings)
         is_asked = scored & (survey.half != half)
-        told = _told(rows, progress(f"judge half {1 - half}", len(rows)))
+        read = told(rows, progress(f"judge half {1 - half}", len(rows)))
         columns = iter(np.flatnonzero(is_asked[scored]))
-        for batch in cut((row for row, asked in zip(told, is_asked, strict=True) if asked), _BATCH):
+        for batch in cut((row for row, asked in zip(read, is_asked, strict=True) if asked), _BATCH):
             found[:, list(islice(columns, len(batch)))] = panel.probabilities(batch)
     return found
 
@@ -198,16 +198,6 @@ def _variant(
     kept = {level: value / highest for level, value in scale.items()}
     # One salt for all: what a narrower draw sees a wider one sees too, so that two differ by their shares alone.
     return Variant(weighing.name, dict.fromkeys(n_rows, 1.0), kept, f"{salt}/kept")
-
-
-def _told(rows: Iterable[RecipeRow], step: Callable[[int], None]) -> Iterator[RecipeRow]:
-    """Yield rows and tell how many have been read."""
-    number = 0
-    for number, row in enumerate(rows, 1):
-        yield row
-        if not number % _BATCH:
-            step(_BATCH)
-    step(number % _BATCH)
 
 
 def _counts(survey: Survey, chosen: BoolArray) -> NDArray[np.int64]:

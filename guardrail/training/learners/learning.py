@@ -1,6 +1,5 @@
 """What a learner is: it is given labelled rows once and makes several classifiers of them, weighed differently."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.errors import ConfigurationError
+from guardrail.file_hash import hash_file
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.learners.settings import LearnerSettings
 from guardrail.training.recipe.rows import RecipeRow, place_of
@@ -106,9 +106,4 @@ def check_learner(settings: LearnerSettings, stage: str) -> Mapping[str, str]:
             f'{stage}: a learner of kind "sft" needs a checkpoint', hint="set learner.start to its folder"
         )
     files = [p for p in sorted(settings.start.iterdir()) if p.suffix in (".json", ".safetensors")]
-    return {f"start/{path.name}": _sha256(path) for path in files}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {f"start/{path.name}": hash_file(path) for path in files}

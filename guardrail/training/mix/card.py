@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guardrail.training.mix.counts import SHOWN_RISKS, MixCounts
-from guardrail.training.mix.leaks import LEAST_ANSWER_TOKENS, LEAST_TURN_TOKENS
+from guardrail.training.mix.leaks import LEAST_ANSWER_TOKENS
 from guardrail.training.mix.settings import MixSettings
 from guardrail.training.mix.splits import SPLITS
 from guardrail.training.recipe.duplicates import banding_for
+from guardrail.training.recipe.families import LEAST_TURN_TOKENS
 from guardrail.training.recipe.manifest import FILE, Manifest, read_manifest
 
 _SMALL = 100

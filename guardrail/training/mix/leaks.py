@@ -11,14 +11,14 @@ import numpy as np
 from guardrail.conversation import Role
 from guardrail.decision import Direction
 from guardrail.training.mix.survey import Survey
-from guardrail.training.recipe.duplicates import NearDuplicates, tokens
+from guardrail.training.recipe.duplicates import NearDuplicates
+from guardrail.training.recipe.families import LEAST_TURN_TOKENS, has_tokens
 from guardrail.training.recipe.input_rows import read_values, to_recipe_row
 from guardrail.training.recipe.rows import RecipeRow
 
-LEAST_TURN_TOKENS = 4
 LEAST_ANSWER_TOKENS = 20
-"""A turn of fewer tokens ("go on") and a shorter answer ("I cannot help with that.") are everybody's: by themselves
-they are no leak. What a prompt row judges is compared whatever its length. Our choice."""
+"""A shorter answer ("I cannot help with that.") is everybody's, as a turn of fewer than `LEAST_TURN_TOKENS` is: by
+themselves they are no leak. What a prompt row judges is compared whatever its length. Our choice."""
 
 _CACHED = 1 << 15
 """Texts whose finding is remembered: several answers follow one question. Our choice."""
@@ -95,7 +95,7 @@ def _answers(row: RecipeRow) -> list[str]:
 
 
 def _turns(row: RecipeRow, role: Role, least: int) -> list[str]:
-    return [one.content for one in row.messages if one.role is role and _has_tokens(one.content, least)]
+    return [one.content for one in row.messages if one.role is role and has_tokens(one.content, least)]
 
 
 def drop_families(survey: Survey) -> None:
@@ -116,7 +116,3 @@ def _find(index: NearDuplicates, text: str) -> tuple[int, bool] | None:
     """Return the number of the set that holds a text like this one, and whether its tokens are the same."""
     number, likeness = index.nearest(text)
     return (number, likeness == 1) if number is not None and likeness >= index.threshold else None
-
-
-def _has_tokens(text: str, n: int) -> bool:
-    return len(text) > n and len(tokens(text[: 50 * n])) >= n

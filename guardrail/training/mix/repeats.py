@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.training.mix.survey import RISKS, Survey, context_of, told
+from guardrail.training.mix.survey import RISKS, Survey, context_of
 from guardrail.training.recipe.duplicate_groups import group_duplicates
+from guardrail.training.recipe.parts import told
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.stage import Rows
 

@@ -4,21 +4,21 @@ The reference publishes neither its filters nor its splits (only the shares of l
 rules here are ours. Rows are read three times, and only numbers are held of them.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.errors import ConfigurationError
+from guardrail.file_hash import hash_file
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.mix.settings import MixSettings
 from guardrail.training.mix.splits import SPLITS, split_rows
-from guardrail.training.mix.survey import RISKS, Survey, Surveyor, told
+from guardrail.training.mix.survey import RISKS, Survey, Surveyor
 from guardrail.training.recipe.figures import Summary
+from guardrail.training.recipe.parts import told
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import RecipeSettings
 from guardrail.training.recipe.stage import Estimate, Job, Profile
@@ -47,7 +47,7 @@ class MixStage:
     @property
     def materials(self) -> Mapping[str, str]:
         """SHA-256 of the evaluation sets."""
-        return {f"evaluation: {name}": _digest(path) for name, path in sorted(self.settings.evaluation.items())}
+        return {f"evaluation: {name}": hash_file(path) for name, path in sorted(self.settings.evaluation.items())}
 
     def run(self, job: Job) -> Summary:
         """Hand on the mix, and write its splits and its data card beside it."""
@@ -122,8 +122,3 @@ def _kept_rows(job: Job, splits: NDArray[np.int8], told_of: Counter[str]) -> Ite
             is_cleared = row.risk is RiskLevel.SAFE and bool(row.categories)
             told_of[CLEARED] += is_cleared
             yield replace(row, split=SPLITS[split], categories=() if is_cleared else row.categories)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """What `mix` must know of every row: numbers in arrays, so that a million rows take a hundred megabytes."""
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,15 +8,13 @@ from numpy.typing import NDArray
 from guardrail.decision import Direction
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.mix.settings import DIMENSIONS
-from guardrail.training.recipe.families import hash_of, text_hash, user_turn
-from guardrail.training.recipe.rows import RecipeRow, place_of
+from guardrail.training.recipe.families import text_hash, user_turn
+from guardrail.training.recipe.rows import RecipeRow, hash_of, place_of
 
 RISKS = ("none", "safe", "controversial", "unsafe")
 """By their numbers in the arrays: the graver, the higher."""
 
 NONE = "none"
-
-_TOLD_ROWS = 256
 
 _COLUMNS = np.dtype(
     [
@@ -104,14 +101,6 @@ class Surveyor:
     def _number(self, dimension: str, name: str) -> int:
         numbers = self._numbers[dimension]
         return numbers.setdefault(name, len(numbers))
-
-
-def told(rows: Iterable[RecipeRow], tell: Callable[[int], None]) -> Iterator[RecipeRow]:
-    """Yield rows, and tell now and then how many more there were."""
-    for place, row in enumerate(rows, 1):
-        yield row
-        if place % _TOLD_ROWS == 0:
-            tell(_TOLD_ROWS)
 
 
 def context_of(row: RecipeRow) -> str:

@@ -13,11 +13,9 @@ from guardrail.errors import BudgetSpent, CallRefused, ConfigurationError, Engin
 from guardrail.training.recipe.budget import Purse
 from guardrail.training.recipe.cache import REFUSED, Cache
 from guardrail.training.recipe.calls import Call, Reply, key_after
-from guardrail.training.recipe.identity import identity_of
-from guardrail.training.recipe.lanes import Lane, Tally
+from guardrail.training.recipe.lanes import Lane
+from guardrail.training.recipe.manifest import CallCounts
 from guardrail.training.recipe.settings import ModelSettings
-
-__all__ = ["Asking", "Tally", "identity_of", "open_asking"]
 
 ALL_REFUSED = 20
 """Calls that a model may refuse before it has answered any: then it is the settings that are wrong, not the rows, and
@@ -48,7 +46,7 @@ class Asking:
         self._cache, self._purse, self._on_change = cache, purse, on_change
         self._lanes = {name: Lane(name, settings, folder, environment) for name, settings in models.items()}
         self._under_way: dict[bytes, asyncio.Task[Reply]] = {}
-        self.tallies: dict[str, Tally] = {name: lane.tally for name, lane in self._lanes.items()}
+        self.tallies: dict[str, CallCounts] = {name: lane.tally for name, lane in self._lanes.items()}
 
     async def __call__(self, call: Call) -> Reply:
         """Return the answer; see `Ask`."""

@@ -8,13 +8,13 @@ from typing import Any
 
 from guardrail.conversation import Role
 from guardrail.errors import CallRefused, ConfigurationError, EngineError, MissingExtra
+from guardrail.json_text import well_formed
 from guardrail.training.recipe.calls import Call, Reply, Text
 from guardrail.training.recipe.sent import (
     chat_messages,
     ended,
     guard_prompt,
     seed_of,
-    sendable,
     split_thinking,
     without_control_tokens,
 )
@@ -111,7 +111,7 @@ class Checkpoint:
         elif call.form == "guard":
             ids = self._tokenizer(guard_prompt(call.messages), add_special_tokens=False, return_tensors="pt")
         else:
-            ids = self._tokenizer(sendable(call.prompt), return_tensors="pt")
+            ids = self._tokenizer(well_formed(call.prompt), return_tensors="pt")
         if not ids["input_ids"].numel():
             raise CallRefused("there is nothing to continue")
         names = ("input_ids", "attention_mask")

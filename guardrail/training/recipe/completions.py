@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guardrail.errors import CallRefused
+from guardrail.json_text import well_formed
 from guardrail.training.recipe.calls import Call, Reply, Text
-from guardrail.training.recipe.sent import ended, sendable, split_thinking, without_control_tokens
+from guardrail.training.recipe.sent import ended, split_thinking, without_control_tokens
 
 _THINKING = ("reasoning_content", "reasoning")
 """Names that servers have for it."""
@@ -47,9 +48,9 @@ def _sample(choice: Mapping[str, Any], call: Call) -> Text:
         raise TypeError("a sample is no text")
     if call.form == "guard":
         text = without_control_tokens(text)
-    text, has_ended = ended(sendable(text), call.stop)
+    text, has_ended = ended(well_formed(text), call.stop)
     is_cut = choice.get("finish_reason") == "length" and not has_ended
-    return Text(text, sendable(thinking) if thinking else None, is_cut)
+    return Text(text, well_formed(thinking) if thinking else None, is_cut)
 
 
 def _said(message: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import asdict
 
-from guardrail.training.recipe.asking import Asking, Tally
+from guardrail.training.recipe.asking import Asking
 from guardrail.training.recipe.manifest import CallCounts
 
 Calls = Mapping[str, CallCounts]
@@ -45,9 +44,9 @@ class Counter:
             self._asking = None
 
 
-def counts_of(tallies: Mapping[str, Tally]) -> dict[str, CallCounts]:
-    """Return what was asked, without models that were asked nothing."""
-    return {name: counts for name, tally in tallies.items() if (counts := CallCounts(**asdict(tally)))}
+def counts_of(tallies: Calls) -> dict[str, CallCounts]:
+    """Return what was asked up to now, without models that were asked nothing."""
+    return {name: tally.model_copy() for name, tally in tallies.items() if tally}
 
 
 def joined(one: Calls, other: Calls) -> dict[str, CallCounts]:

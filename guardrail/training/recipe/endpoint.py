@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 from guardrail.conversation import Role
 from guardrail.errors import CallRefused, ConfigurationError, EngineError, EngineTimeout, MissingExtra
+from guardrail.json_text import well_formed
 from guardrail.training.recipe.calls import Call, Reply
 from guardrail.training.recipe.completions import Unreadable, read_answer
 from guardrail.training.recipe.lanes import Pace
 from guardrail.training.recipe.replicas import Replica, Replicas, beginning_of
-from guardrail.training.recipe.sent import chat_messages, guard_prompt, seed_of, sendable
+from guardrail.training.recipe.sent import chat_messages, guard_prompt, seed_of
 from guardrail.training.recipe.settings import ModelSettings
 
 try:
@@ -181,7 +182,7 @@ class Endpoint:
         body |= {"stop": list(call.stop)} if call.stop else {}
         body |= {"seed": seed} if call.temperature > 0 else {}
         if call.form == "completion":
-            return "/completions", body | {"prompt": sendable(call.prompt)}
+            return "/completions", body | {"prompt": well_formed(call.prompt)}
         if call.form == "guard":
             return "/completions", body | {"prompt": guard_prompt(call.messages)}
         body["messages"] = chat_messages(call.messages)

@@ -109,18 +109,7 @@ def profile_of(rows: Iterable[RecipeRow]) -> Profile:
 
 def cut_to(profile: Profile, n_rows: float) -> Profile:
     """Return the same mixture, with at most as many rows."""
-    return scaled(profile, min(1.0, n_rows / max(1.0, profile.n_prompts + profile.n_responses)))
-
-
-def scaled(profile: Profile, share: float) -> Profile:
-    """Return the same mixture with a multiple of its rows."""
-    return replace(
-        profile,
-        n_prompts=profile.n_prompts * share,
-        n_responses=profile.n_responses * share,
-        n_unlabelled=profile.n_unlabelled * share,
-        n_risky_responses=profile.n_risky_responses * share,
-    )
+    return profile.scaled(min(1.0, n_rows / max(1.0, profile.n_prompts + profile.n_responses)))
 
 
 def _with_limit(recipe: RecipeSettings, limit: int) -> RecipeSettings:
@@ -148,7 +137,7 @@ def _profile_before(name: str, recipe: RecipeSettings, folder: Path) -> tuple[Pr
 def _profile_of_parts(rows: PartRows) -> Profile:
     step = max(1, len(rows) // _MOST_ROWS)
     sample = PartRows(rows.paths[::step])
-    return scaled(profile_of(sample), len(rows) / max(1, len(sample)))
+    return profile_of(sample).scaled(len(rows) / max(1, len(sample)))
 
 
 def _input_rows(recipe: RecipeSettings) -> Iterable[RecipeRow]:

@@ -1,15 +1,13 @@
 """Families: rows that go back to one root, or to one question, must not stand on two sides of a split."""
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.conversation import Role
 from guardrail.training.recipe.duplicates import tokens
-from guardrail.training.recipe.rows import RecipeRow
+from guardrail.training.recipe.rows import RecipeRow, hash_of
 
-_LEAST_TOKENS = 4
+LEAST_TURN_TOKENS = 4
 """A user's turn of fewer tokens ("yes", "go on") says nothing of where a row comes from: it makes no families, and is
 compared with evaluation sets only where it is what is judged. Our choice."""
 
@@ -43,7 +41,12 @@ def user_turn(row: RecipeRow) -> str:
     families out by, too.
     """
     first = next((message.content for message in row.messages if message.role is Role.USER), "")
-    return first if len(first) > _LEAST_TOKENS and len(tokens(first[:200])) >= _LEAST_TOKENS else ""
+    return first if has_tokens(first, LEAST_TURN_TOKENS) else ""
+
+
+def has_tokens(text: str, least: int) -> bool:
+    """Whether a text has so many tokens (see `duplicates.tokens`); of a long one the beginning is looked at."""
+    return len(text) > least and len(tokens(text[: 50 * least])) >= least
 
 
 def telling_text(row: RecipeRow) -> str:
@@ -54,9 +57,3 @@ def telling_text(row: RecipeRow) -> str:
 def text_hash(text: str) -> int:
     """Return a hash of a text without case and spacing: 64 bits, never 0."""
     return hash_of(" ".join(text.casefold().split()))
-
-
-def hash_of(text: str) -> int:
-    """Return a hash of a text as it stands: 64 bits, never 0."""
-    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") or 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from guardrail.assets import DEFAULT_MANIFEST_SHA256
 from guardrail.errors import ConfigurationError
+from guardrail.file_hash import hash_file
 from guardrail.training.recipe.settings import ModelSettings
 
 DEFAULT_GUARD = "default"
@@ -72,16 +73,16 @@ def _hash_folder(folder: Path) -> str:
     digests = []
     for path in files:
         found = path.stat()
-        digests.append(f"{path.name}\0{found.st_size}\0{_hash_file(path, found.st_size, found.st_mtime_ns)}")
+        digests.append(f"{path.name}\0{found.st_size}\0{_hash_model_file(path, found.st_size, found.st_mtime_ns)}")
     return hashlib.sha256("\n".join(digests).encode(errors="surrogateescape")).hexdigest()
 
 
 @lru_cache(1024)
-def _hash_file(path: Path, size: int, _changed_ns: int) -> str:
+def _hash_model_file(path: Path, size: int, _changed_ns: int) -> str:
+    if size <= _WHOLE_BYTES:
+        return hash_file(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        if size <= _WHOLE_BYTES:
-            return hashlib.file_digest(file, "sha256").hexdigest()
         for i in range(_N_BLOCKS):
             file.seek((size - _BLOCK_BYTES) * i // (_N_BLOCKS - 1))
             digest.update(file.read(_BLOCK_BYTES))

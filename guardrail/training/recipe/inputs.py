@@ -4,7 +4,6 @@ Files are JSONL, gzipped or not, or Parquet, also the parts of another recipe. I
 name in front. They are imported again when a file has changed, or what the recipe says of it, or when a part is gone.
 """
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +16,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guardrail.errors import ConfigurationError
+from guardrail.file_hash import hash_file
 from guardrail.training.recipe.input_rows import id_of, read_values, to_recipe_row
 from guardrail.training.recipe.manifest import Part, RowsNote, damage_in, note_parts, rows_note
 from guardrail.training.recipe.parts import PartRows, write_parts
-from guardrail.training.recipe.rows import RecipeRow, place_of
+from guardrail.training.recipe.rows import RecipeRow, hash_of, place_of
 from guardrail.training.recipe.settings import InputSettings, RecipeSettings
 from guardrail.training.recipe.stages import INPUTS
 from guardrail.whole_files import write_whole
@@ -203,9 +203,7 @@ class _Ids:
         hashes, places, self._salt = [], [], f"{seed} {name}"
         for where, values in read_values(path):
             row_id = id_of(where, values)
-            hashes.append(
-                int.from_bytes(hashlib.blake2b(row_id.encode(errors="surrogatepass"), digest_size=8).digest())
-            )
+            hashes.append(hash_of(row_id))
             places.append(place_of(row_id, self._salt))
             progress(1)
         self.hashes = np.array(hashes, np.uint64)
@@ -245,7 +243,6 @@ def _named(recipe: RecipeSettings) -> Iterator[tuple[InputSettings, str]]:
 
 def _sha256_of(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except OSError as error:
         raise ConfigurationError(f"cannot read the input {path}: {error.strerror}") from error

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from guardrail.errors import EngineError, MissingExtra
 from guardrail.training.recipe.budget import most_tokens
 from guardrail.training.recipe.calls import Call, Reply
 from guardrail.training.recipe.identity import identity_of
+from guardrail.training.recipe.manifest import CallCounts
 from guardrail.training.recipe.settings import ModelSettings
 
 try:
@@ -41,31 +42,6 @@ class Model(Protocol):
         """Give up what is held; closing twice is harmless."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What was asked of one model so far.
-
-    Attributes:
-        asked: calls that went to the model and have ended, whatever came of them.
-        cached: calls that were answered without it: from the cache, refusals too, or with an equal call.
-        refused: of those asked, calls that it will never answer.
-        failed: of those asked, calls that it could not answer now.
-        n_input: tokens read.
-        n_output: tokens written.
-        cost: of those tokens, by the prices in the recipe.
-        seconds: for which calls waited for it, all together.
-    """
-
-    asked: int = 0
-    cached: int = 0
-    refused: int = 0
-    failed: int = 0
-    n_input: int = 0
-    n_output: int = 0
-    cost: float = 0.0
-    seconds: float = 0.0
-
-
 class Lane:
     """The way to one model. For one event loop.
 
@@ -79,7 +55,7 @@ class Lane:
     def __init__(self, name: str, settings: ModelSettings, folder: Path, environment: Mapping[str, str]) -> None:
         """Prepare; the model is opened with the first question."""
         self.name, self._settings, self._folder = name, settings, folder
-        self.tally = Tally()
+        self.tally = CallCounts()
         self.has_answered = False
         self.places = asyncio.Semaphore(settings.concurrency)
         self._opening = asyncio.Lock()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guardrail.errors import ConfigurationError
+from guardrail.file_hash import hash_file
 from guardrail.training.recipe.rows import n_rows_of
 from guardrail.whole_files import write_whole
 
@@ -87,12 +88,12 @@ class Part(_Strict):
     sha256: str
 
 
-class CallCounts(_Strict):
-    """What one model was asked for by one stage, all its starts together.
+class CallCounts(BaseModel):
+    """What one model was asked; in a manifest by one stage, all its starts together.
 
     Attributes:
         asked: calls that went to the model and have ended, whatever came of them.
-        cached: calls that were answered without it.
+        cached: calls that were answered without it: from the cache, refusals too, or with an equal call.
         refused: of those asked, calls that it will never answer.
         failed: of those asked, calls that it could not answer then.
         n_input: tokens read.
@@ -100,6 +101,8 @@ class CallCounts(_Strict):
         cost: of these tokens, by the prices in the recipe.
         seconds: for which calls waited for it, all together.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     asked: int = 0
     cached: int = 0
@@ -208,13 +211,10 @@ def rows_note(parts: Sequence[Part]) -> RowsNote:
 
 def note_parts(paths: Iterable[Path]) -> list[Part]:
     """Return what tells files of rows from others."""
-    parts = []
-    for path in paths:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            n_bytes = file.tell()
-        parts.append(Part(name=path.name, n_rows=n_rows_of(path), n_bytes=n_bytes, sha256=digest))
-    return parts
+    return [
+        Part(name=path.name, n_rows=n_rows_of(path), n_bytes=path.stat().st_size, sha256=hash_file(path))
+        for path in paths
+    ]
 
 
 def damage_in(folder: Path, parts: Iterable[Part]) -> str:

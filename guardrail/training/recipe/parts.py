@@ -1,7 +1,7 @@
 """Rows on the disk, in numbered parts: written in order, read one part at a time."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,8 @@ from guardrail.training.recipe.rows import RecipeRow, counts_of, n_rows_of, read
 from guardrail.training.recipe.stage import Rows
 
 T = TypeVar("T")
+
+_TOLD_ROWS = 256
 
 
 def cut(items: Iterable[T], n: int) -> Iterator[list[T]]:
@@ -23,6 +25,16 @@ def cut(items: Iterable[T], n: int) -> Iterator[list[T]]:
 def part_path(folder: Path, number: int) -> Path:
     """Return where a part stands; the names of parts are in the order of their numbers."""
     return folder / f"{number:05}.parquet"
+
+
+def told(rows: Iterable[RecipeRow], tell: Callable[[int], None]) -> Iterator[RecipeRow]:
+    """Yield rows, and tell now and then how many more there were."""
+    number = 0
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % _TOLD_ROWS == 0:
+            tell(_TOLD_ROWS)
+    tell(number % _TOLD_ROWS)
 
 
 class PartRows:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guardrail.conversation import Message, Role, judged_prompts
+from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError, MissingExtra
+from guardrail.evaluation.rows import judged_text
 from guardrail.taxonomy import RiskLevel
 from guardrail.whole_files import make_whole
 
@@ -79,9 +80,7 @@ class RecipeRow:
     @property
     def judged_text(self) -> str:
         """The text under judgement; several tool results are joined by newlines."""
-        if self.target is Direction.RESPONSE:
-            return self.messages[-1].content
-        return "\n".join(conversation[-1].content for conversation in judged_prompts(self.messages))
+        return judged_text(self.messages, self.target)
 
 
 def to_values(row: RecipeRow) -> dict[str, Any]:
@@ -164,6 +163,12 @@ def _readable(path: Path) -> Iterator[None]:
         is_missing = isinstance(error, FileNotFoundError)
         why = "is missing" if is_missing else f"is damaged, or no part of a recipe ({type(error).__name__})"
         raise ConfigurationError(f"{path} {why}", hint=AGAIN.format(path.parents[1])) from error
+
+
+def hash_of(text: str) -> int:
+    """Return a hash of a text as it stands: 64 bits, never 0."""
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") or 1
 
 
 def place_of(root: str, salt: str) -> float:

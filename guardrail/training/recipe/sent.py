@@ -3,7 +3,6 @@ that run here.
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +10,9 @@ from guardrail.conversation import Message, Role, render_tool_call
 from guardrail.generative.endpoint import STOP, prompt_text
 from guardrail.generative.template import text_of
 from guardrail.generative.turns import context_turns, prompt_turns, response_turn
+from guardrail.json_text import well_formed
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _OPEN, _CLOSE = "<think>", "</think>"
-
-
-def sendable(text: str) -> str:
-    """Return a text that can be encoded: lone surrogates become U+FFFD."""
-    return _SURROGATE.sub("\ufffd", text)
 
 
 def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -26,7 +20,7 @@ def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
     ids: list[str] = []
     for i, message in enumerate(messages):
-        one: dict[str, Any] = {"role": message.role.value, "content": sendable(message.content)}
+        one: dict[str, Any] = {"role": message.role.value, "content": well_formed(message.content)}
         if message.tool_calls:
             one["tool_calls"] = [
                 {"id": f"call-{i}-{j}", "type": "function", "function": {"name": c.name, "arguments": c.arguments}}

@@ -1,7 +1,7 @@
 """What a stage is, and what it is given to work with."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -85,6 +85,10 @@ class Job(Protocol):
         """Show a bar of work that is none of `map`'s; return what is called with the steps done since."""
 
 
+CHARS_PER_TOKEN = 4
+"""Of the English text of our instructions, roughly; for estimates alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Calls and tokens of one model."""
@@ -92,6 +96,14 @@ class Usage:
     n_calls: float = 0
     n_input: float = 0
     n_output: float = 0
+
+    def plus(self, more: "Usage", times: float = 1) -> "Usage":
+        """Return the sum with a multiple of more."""
+        return Usage(
+            self.n_calls + times * more.n_calls,
+            self.n_input + times * more.n_input,
+            self.n_output + times * more.n_output,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,16 @@ class Profile:
     n_risky_responses: float = 0
     prompt_tokens: float = 30
     response_tokens: float = 150
+
+    def scaled(self, share: float) -> "Profile":
+        """Return the same mixture with a multiple of its rows."""
+        return replace(
+            self,
+            n_prompts=self.n_prompts * share,
+            n_responses=self.n_responses * share,
+            n_unlabelled=self.n_unlabelled * share,
+            n_risky_responses=self.n_risky_responses * share,
+        )
 
 
 @dataclass(frozen=True, slots=True)

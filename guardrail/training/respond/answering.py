@@ -11,6 +11,7 @@ from guardrail.errors import CallRefused
 from guardrail.training.recipe.calls import Ask, Call, Text
 from guardrail.training.recipe.prompts import Prompts
 from guardrail.training.recipe.rows import RecipeRow, place_of
+from guardrail.training.recipe.sent import ended
 from guardrail.training.recipe.stage import Made
 from guardrail.training.respond.refusals import looks_like_refusal
 from guardrail.training.respond.settings import AnswererSettings, RespondSettings
@@ -88,9 +89,9 @@ class Answering:
         have overlooked, and no thinking unless that is wanted.
         """
         stops = self.settings.stop if who.mode == "base" else ()
-        end = min((at for stop in stops if (at := text.text.find(stop)) >= 0), default=None)
+        answer, has_ended = ended(text.text, stops)
         thinking = _whole((text.thinking or "").strip()) if who.mode == "reasoning" else ""
-        return Text(_whole(text.text[:end].strip()), thinking or None, text.is_cut and end is None)
+        return Text(_whole(answer.strip()), thinking or None, text.is_cut and not has_ended)
 
     def _flaw(self, answer: Text | None, met: set[tuple[str, str | None]]) -> str:
         """Return why an answer is left out; empty if it is kept."""

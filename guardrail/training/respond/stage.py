@@ -12,13 +12,10 @@ from guardrail.errors import ConfigurationError
 from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.prompts import Prompts, load_prompts
 from guardrail.training.recipe.settings import RecipeSettings
-from guardrail.training.recipe.stage import OUTPUT, Estimate, Job, Profile, Stage, Usage
+from guardrail.training.recipe.stage import CHARS_PER_TOKEN, OUTPUT, Estimate, Job, Profile, Stage, Usage
 from guardrail.training.respond.answering import Answering
 from guardrail.training.respond.report import report
 from guardrail.training.respond.settings import AnswererSettings, RespondSettings
-
-_CHARS_PER_TOKEN = 4
-"""Of English text, roughly; for estimates."""
 
 _THINKING = 4
 """Tokens that a reasoning model writes for each token of its answer, for estimates. A guess of ours."""
@@ -54,12 +51,10 @@ class Respond:
         usage: dict[str, Usage] = {}
         for who in self.settings.answerers:
             n_calls = n_prompts * who.share * who.samples
-            n_input = profile.prompt_tokens + len(self.prompts.texts[who.mode]) / _CHARS_PER_TOKEN
+            n_input = profile.prompt_tokens + len(self.prompts.texts[who.mode]) / CHARS_PER_TOKEN
             n_output = profile.response_tokens * (1 + _THINKING * (who.mode == "reasoning"))
-            asked, used = usage.get(who.model, Usage()), min(n_output, who.max_tokens)
-            usage[who.model] = Usage(
-                asked.n_calls + n_calls, asked.n_input + n_calls * n_input, asked.n_output + n_calls * used
-            )
+            answer = Usage(1, n_input, min(n_output, who.max_tokens))
+            usage[who.model] = usage.get(who.model, Usage()).plus(answer, n_calls)
         n_made = sum(one.n_calls for one in usage.values())
         after = replace(
             profile, n_responses=profile.n_responses + n_made, n_unlabelled=profile.n_unlabelled + n_made

@@ -9,7 +9,6 @@ prompt is held against the candidates that MinHash finds. Made prompts have no l
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from itertools import chain
 from math import ceil
 from typing import TYPE_CHECKING
@@ -18,18 +17,15 @@ from guardrail.conversation import Role
 from guardrail.errors import ConfigurationError
 from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.prompts import Prompts, load_prompts
-from guardrail.training.recipe.rows import RecipeRow
+from guardrail.training.recipe.rows import RecipeRow, hash_of
 from guardrail.training.recipe.settings import RecipeSettings
-from guardrail.training.recipe.stage import Estimate, Job, Profile, Stage, Usage
+from guardrail.training.recipe.stage import CHARS_PER_TOKEN, Estimate, Job, Profile, Stage, Usage
 from guardrail.training.synthesise.cells import MODES, Cell, cells_of
 from guardrail.training.synthesise.settings import SynthesiseSettings
 from guardrail.training.synthesise.taxonomy import Taxonomy, load_taxonomy
 
 if TYPE_CHECKING:
     from guardrail.training.synthesise.growing import Growth
-
-_CHARS_PER_TOKEN = 4
-"""Of English text, roughly; for estimates."""
 
 _KEPT = 0.7
 """Share of written prompts that are kept, for estimates. A guess of ours."""
@@ -95,14 +91,15 @@ class Synthesise:
         for mode in MODES:
             wanted = [cell.n_units for cell in cells if cell.mode == mode]
             n_units, n_calls = sum(wanted) / _KEPT, sum(ceil(n / s.prompts_per_call) for n in wanted) / _KEPT
-            n_input = len(self.prompts.texts["system"] + self.prompts.texts[mode]) / _CHARS_PER_TOKEN
+            n_input = len(self.prompts.texts["system"] + self.prompts.texts[mode]) / CHARS_PER_TOKEN
             n_input += (s.human_examples + s.made_examples) * profile.prompt_tokens
             n_output = n_units / max(1, n_calls) * profile.prompt_tokens * (1 + (mode == "pair"))
+            written = Usage(1, n_input, min(n_output, s.answer_tokens))
             for name in s.generators:
-                usage[name] = _plus(usage[name], n_calls / len(s.generators), n_input, min(n_output, s.answer_tokens))
+                usage[name] = usage[name].plus(written, n_calls / len(s.generators))
             if mode == "pair" and s.judge:
-                asked = usage[s.judge]
-                usage[s.judge] = _plus(asked, 2 * n_units, _GUARD_TOKENS + profile.prompt_tokens, _JUDGEMENT_TOKENS)
+                judged = Usage(1, _GUARD_TOKENS + profile.prompt_tokens, _JUDGEMENT_TOKENS)
+                usage[s.judge] = usage[s.judge].plus(judged, 2 * n_units)
         after = replace(
             profile, n_prompts=profile.n_prompts + s.n_prompts, n_unlabelled=profile.n_unlabelled + s.n_prompts
         )  # fmt: skip
@@ -116,7 +113,7 @@ class Synthesise:
         from guardrail.training.synthesise.growing import Grown, Growth
 
         known, examples, taken = NearDuplicates(self.settings.novelty), Examples(job.seed), set[str]()
-        met, progress = set[bytes](), job.progress("reading what there is", len(job.rows))
+        met, progress = set[int](), job.progress("reading what there is", len(job.rows))
         # no longer text can be as like a prompt as the threshold
         most = self.settings.max_tokens * (2 - self.settings.novelty) / self.settings.novelty
         for row in job.rows:
@@ -124,8 +121,7 @@ class Synthesise:
             if row.id.startswith(_PREFIX):
                 taken.add(row.id.partition("/")[0])
             text = prompt_of(row)
-            digest = blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
-            if digest in met:
+            if (digest := hash_of(text)) in met:
                 continue
             print_ = fingerprint(text)
             if len(print_) <= most:
@@ -142,13 +138,6 @@ class Synthesise:
 def prompt_of(row: RecipeRow) -> str:
     """Return the last thing that a user says in a row, else what is judged."""
     return next((m.content for m in reversed(row.messages) if m.role is Role.USER), row.judged_text)
-
-
-def _plus(usage: Usage, n_calls: float, n_input: float, n_output: float) -> Usage:
-    """Return calls of so many tokens each on top of others."""
-    return Usage(
-        usage.n_calls + n_calls, usage.n_input + n_calls * n_input, usage.n_output + n_calls * n_output
-    )  # fmt: skip
 
 
 def make(settings: SynthesiseSettings, recipe: RecipeSettings) -> Stage:

@@ -1,7 +1,6 @@
 """What the stage would cost, mode by mode, before anyone is asked."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import log2
 
 from guardrail.training.recipe.stage import Estimate, Profile, Usage
@@ -36,7 +35,7 @@ def estimate(settings: TokenLabelsSettings, profile: Profile) -> Estimate:
     usages: dict[str, Usage] = {}
     for n, usage_by_model in ((n_rows, chosen), (min(settings.compare, n_rows), exact)):
         for model, usage in usage_by_model.items():
-            usages[model] = _sum(usages.get(model, Usage()), usage, n)
+            usages[model] = usages.get(model, Usage()).plus(usage, n)
     exhaustive = n_rows * _exhaustive(settings, profile)
     guesses = (
         f"every answer has its onset after {ONSET_SHARE:.0%} of its tokens, sentences have "
@@ -58,13 +57,13 @@ def usage_of_row(settings: TokenLabelsSettings, profile: Profile, mode: Mode) ->
     if settings.rule != "rollouts":
         around = JUDGE_TOKENS if settings.judge_form == "chat" else GUARD_TOKENS
         written = READING_TOKENS if settings.judge_form == "chat" else JUDGEMENT_TOKENS
-        usages[settings.judge] = _sum(Usage(), Usage(1, around + prefix, written), n_read)
+        usages[settings.judge] = Usage().plus(Usage(1, around + prefix, written), n_read)
     for model in settings.rollouts if n_rolled else ():
         k = model.samples
         rollout = Usage(1, prefix, k * model.max_tokens)
         judgements = Usage(k, k * (GUARD_TOKENS + prefix + model.max_tokens), k * JUDGEMENT_TOKENS)
         for name, usage in ((model.model, rollout), (settings.guard, judgements)):
-            usages[name] = _sum(usages.get(name, Usage()), usage, n_rolled)
+            usages[name] = usages.get(name, Usage()).plus(usage, n_rolled)
     return usages
 
 
@@ -85,12 +84,3 @@ def _exhaustive(settings: TokenLabelsSettings, profile: Profile) -> float:
 
 def _n_calls(usages: Mapping[str, Usage]) -> float:
     return sum(usage.n_calls for usage in usages.values())
-
-
-def _sum(usage: Usage, more: Usage, times: float) -> Usage:
-    return replace(
-        usage,
-        n_calls=usage.n_calls + times * more.n_calls,
-        n_input=usage.n_input + times * more.n_input,
-        n_output=usage.n_output + times * more.n_output,
-    )

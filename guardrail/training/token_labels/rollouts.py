@@ -13,6 +13,7 @@ from guardrail.taxonomy import RiskLevel
 from guardrail.training.recipe.calls import Ask, Call
 from guardrail.training.recipe.judging import judge
 from guardrail.training.recipe.prompts import Prompts
+from guardrail.training.recipe.sent import ended
 from guardrail.training.token_labels.settings import RolloutSettings, TokenLabelsSettings
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ async def vote_on(
     calls = [rollout_call(model, context, beginning, prompts) for model in settings.rollouts]
     replies = await together(ask(call) for call in calls)
     texts = Counter(
-        _before_stop(text.text, call.stop) for call, reply in zip(calls, replies, strict=True) for text in reply.texts
+        ended(text.text, call.stop)[0] for call, reply in zip(calls, replies, strict=True) for text in reply.texts
     )
     conversations = [(*context, Message(Role.ASSISTANT, beginning + text)) for text in texts]
     answers = await together(judge(ask, settings.guard, conversation) for conversation in conversations)
@@ -74,11 +75,6 @@ def rollout_call(model: RolloutSettings, context: Sequence[Message], beginning: 
         return replace(sampling, form="completion", prompt=_chatml(context, beginning), stop=tuple(STOP))
     prompt = _transcript(context, beginning, prompts)
     return replace(sampling, form="completion", prompt=prompt, stop=(prompts.fill("transcript_stop"),))
-
-
-def _before_stop(text: str, stops: Sequence[str]) -> str:
-    """Return a rollout up to its first stop text, which servers may have overlooked."""
-    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=None)]
 
 
 def _transcript(context: Sequence[Message], beginning: str, prompts: Prompts) -> str:

@@ -1,12 +1,11 @@
 """The translations behind their sources: what is left out at the end, and the sample that people get to see."""
 
-import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from guardrail.training.recipe.rows import RecipeRow, place_of
+from guardrail.training.recipe.rows import RecipeRow, hash_of, place_of
 from guardrail.training.translate.sheet import Entry, is_same
 from guardrail.training.translate.translating import texts_of
 
@@ -29,7 +28,7 @@ class Merge:
     counts: Counter[str] = field(default_factory=Counter)
 
     def rows(
-        self, rows: Iterable[RecipeRow], translations: Iterable[RecipeRow], partners: frozenset[bytes], sample: "Sample"
+        self, rows: Iterable[RecipeRow], translations: Iterable[RecipeRow], partners: frozenset[int], sample: "Sample"
     ) -> Iterator[RecipeRow]:
         """Yield every row, and its translations that are kept.
 
@@ -54,18 +53,18 @@ class Merge:
                     yield one
                 one = next(left, None)
 
-    def partners_of(self, translations: Iterable[RecipeRow]) -> frozenset[bytes]:
-        """Return which translations of pair partners there are and are not rejected, as digests: 8 bytes an id."""
+    def partners_of(self, translations: Iterable[RecipeRow]) -> frozenset[int]:
+        """Return which translations of pair partners there are and are not rejected, as hashes of their ids."""
         if not self.needs_partner:
             return frozenset()
         paired = (one for one in translations if "pair" in one.meta and not self._is_rejected(one))
-        return frozenset(_digest(one.id) for one in paired)
+        return frozenset(hash_of(one.id) for one in paired)
 
-    def _flaw(self, row: RecipeRow, partners: frozenset[bytes]) -> str:
+    def _flaw(self, row: RecipeRow, partners: frozenset[int]) -> str:
         if self._is_rejected(row):
             return "rejected by people"
         pair = row.meta.get("pair")
-        if self.needs_partner and isinstance(pair, str) and _digest(pair) not in partners:
+        if self.needs_partner and isinstance(pair, str) and hash_of(pair) not in partners:
             return "pair partner lost"
         return ""
 
@@ -116,7 +115,3 @@ def shown(row: RecipeRow) -> str:
     """Return a conversation as people read it; one text alone stands without its speaker."""
     texts = texts_of(row)
     return texts[0][1] if len(texts) == 1 else "\n\n".join(f"[{who}] {text}" for who, text in texts)
-
-
-def _digest(row_id: str) -> bytes:
-    return hashlib.blake2b(row_id.encode(errors="surrogatepass"), digest_size=8).digest()

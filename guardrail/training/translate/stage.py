@@ -7,19 +7,17 @@ review a random sample. Prompts, thresholds, bounds and sizes are not published:
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import compress
 
 from guardrail.errors import ConfigurationError
 from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.prompts import Prompts, load_prompts
 from guardrail.training.recipe.settings import RecipeSettings
-from guardrail.training.recipe.stage import Estimate, Job, Profile, Stage, Usage
+from guardrail.training.recipe.stage import CHARS_PER_TOKEN, Estimate, Job, Profile, Stage, Usage
 from guardrail.training.translate.settings import TranslateSettings
 
 SHEET = "sheet.csv"
-
-_CHARS_PER_TOKEN = 4
-"""Of English prompts, roughly; for estimates."""
 
 _LONGER = 1.5
 """Tokens of a translation over its English source's, for estimates. A guess of ours: it depends on the tokenizer."""
@@ -58,9 +56,9 @@ class Translate:
         from guardrail.training.translate.translating import Translating
 
         choice = Choice.of(self.settings, job.seed, job.rows)
-        n_items = sum(bool(choice.langs_of(row)) for row in job.rows)
-        chosen = (row for row in job.rows if choice.langs_of(row))
-        made = job.map("translated", chosen, Translating(choice, self.prompts), n_items=n_items)
+        is_chosen = bytes(bool(choice.langs_of(row)) for row in job.rows)
+        work = Translating(choice, self.prompts)
+        made = job.map("translated", compress(job.rows, is_chosen), work, n_items=sum(is_chosen))
         merge = Merge(self.rejected, self.settings.by_family, Counter(made.counts))
         sample = Sample(self.settings.sheet_rows, job.seed)
         merged = merge.rows(job.rows, made, merge.partners_of(made), sample)
@@ -77,22 +75,18 @@ class Translate:
             share = len(settings.langs) * min(1.0, settings.n_rows / max(1.0, rows))
         n_calls = rows * share
         n_tokens = profile.prompt_tokens + profile.response_tokens * profile.n_responses / max(1.0, rows)
-        texts = {name: len(self.prompts.texts[name]) / _CHARS_PER_TOKEN for name in ("translate", "judge")}
+        texts = {name: len(self.prompts.texts[name]) / CHARS_PER_TOKEN for name in ("translate", "judge")}
         usage = {
             settings.model: Usage(n_calls, n_calls * (texts["translate"] + n_tokens), n_calls * _LONGER * n_tokens)
         }
         if settings.judge:
-            before, n_read = usage.get(settings.judge, Usage()), texts["judge"] + (1 + _LONGER) * n_tokens
-            usage[settings.judge] = Usage(
-                before.n_calls + n_calls, before.n_input + n_calls * n_read, before.n_output + n_calls * _VERDICT_TOKENS
-            )
-        more = {name: getattr(profile, name) * (1 + share)
-                for name in ("n_prompts", "n_responses", "n_unlabelled", "n_risky_responses")}  # fmt: skip
+            verdict = Usage(1, texts["judge"] + (1 + _LONGER) * n_tokens, _VERDICT_TOKENS)
+            usage[settings.judge] = usage.get(settings.judge, Usage()).plus(verdict, n_calls)
         told = (
             f"a translation has {_LONGER:g} times the tokens of its source, and all are kept and judged",
             "every row is in a language that is translated, and none is too long",
         )
-        return Estimate(usage, replace(profile, **more), told)
+        return Estimate(usage, profile.scaled(1 + share), told)
 
 
 def make(settings: TranslateSettings, recipe: RecipeSettings) -> Stage:

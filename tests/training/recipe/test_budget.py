@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from guardrail.conversation import Message, Role
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import BudgetSpent
+from guardrail.json_text import well_formed
 from guardrail.training.recipe.budget import Budget, most_tokens
 from guardrail.training.recipe.calls import Call
-from guardrail.training.recipe.sent import guard_prompt, sendable
+from guardrail.training.recipe.sent import guard_prompt
 from tests.strategies import texts
 
 
@@ -150,5 +151,5 @@ def test_more_is_set_aside_than_any_text_takes(tokenizer: GuardTokenizer, questi
     guard = Call("m", "guard", messages, max_tokens=128)
     assert len(tokenizer.encode_plain(guard_prompt(messages)).ids) + 128 <= most_tokens(guard)
     plain = Call("m", "completion", prompt=question, n=n, max_tokens=7)
-    read = len(tokenizer.encode_plain(sendable(question)).ids)
+    read = len(tokenizer.encode_plain(well_formed(question)).ids)
     assert n * (read + 7) <= most_tokens(plain)
