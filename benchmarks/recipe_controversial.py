@@ -23,7 +23,7 @@ from recipe_relabel import PACKAGES, Held, cell
 
 from guardrail.bench.machine import cores, cpu_name
 from guardrail.decision import Direction
-from guardrail.evaluation.metrics import auc
+from guardrail.evaluation.ranking import auc
 from guardrail.evaluation.rows import Row, read_rows
 from guardrail.training.controversial.mining import BINARY, Mined, mine
 from guardrail.training.controversial.settings import ControversialSettings

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from guardrail.audit.pages.figures import Bars, Figure, Lines, Matrix, Scalar, Summary, Table
 from guardrail.evaluation.metrics import Estimate, rate, scores
 from guardrail.training.annotate.aggregates import N_LEVELS, confusion
 from guardrail.training.annotate.agreement import alpha, kappas
@@ -13,7 +14,6 @@ from guardrail.training.annotate.comparing import Comparison, compare
 from guardrail.training.annotate.measuring import calibration
 from guardrail.training.annotate.settings import AnnotateSettings
 from guardrail.training.annotate.weighing import Labels
-from guardrail.training.recipe.figures import Bars, Figure, Lines, Matrix, Scalar, Summary, Table
 
 NAMES = tuple(level.value for level in LEVELS)
 

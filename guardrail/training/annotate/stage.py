@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.training.annotate.ballots import SALT, read_ballots
@@ -19,7 +20,6 @@ from guardrail.training.annotate.report import summarise
 from guardrail.training.annotate.settings import AnnotateSettings
 from guardrail.training.annotate.voting import VOTES, Annotator, Voting, instructions
 from guardrail.training.annotate.weighing import label, learn
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.prompts import load_prompts
 from guardrail.training.recipe.rows import half_of
 from guardrail.training.recipe.settings import RecipeSettings

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from guardrail.audit.pages.figures import Figure, Lines, Matrix, Summary, Table
 from guardrail.decision import Direction
 from guardrail.training.controversial.mining import Mined
 from guardrail.training.controversial.settings import ControversialSettings
 from guardrail.training.controversial.voting import Point
 from guardrail.training.learners.changing import Changes
 from guardrail.training.learners.learning import LEVELS
-from guardrail.training.recipe.figures import Figure, Lines, Matrix, Summary, Table
 
 MOST_CROSSED = 0.01
 """Crossed conflicts above which the report warns. Our choice."""

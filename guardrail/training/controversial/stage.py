@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.training.controversial.mining import Mined, mine
@@ -13,7 +14,6 @@ from guardrail.training.controversial.settings import ControversialSettings
 from guardrail.training.learners.changing import Changes, hand_on
 from guardrail.training.learners.crossing import UNLABELLED, survey
 from guardrail.training.learners.learning import check_learner, open_learner
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import RecipeSettings
 from guardrail.training.recipe.stage import Estimate, Job, Profile, Rows

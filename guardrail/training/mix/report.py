@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from guardrail.audit.pages.figures import Bars, Figure, Matrix, Scalar, Summary, Table
 from guardrail.training.mix.card import Cleaning
 from guardrail.training.mix.counts import SHOWN_RISKS, MixCounts
 from guardrail.training.mix.repeats import EQUAL, NEAR
 from guardrail.training.mix.settings import MixSettings
 from guardrail.training.mix.splits import SPLITS
 from guardrail.training.mix.survey import RISKS, Survey
-from guardrail.training.recipe.figures import Bars, Figure, Matrix, Scalar, Summary, Table
 
 _MOST_NAMES = 30
 """Values of a dimension that are drawn; the data card lists all. Our choice."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.errors import ConfigurationError
 from guardrail.file_hash import hash_file
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.mix.settings import MixSettings
 from guardrail.training.mix.splits import SPLITS, split_rows
 from guardrail.training.mix.survey import RISKS, Survey, Surveyor
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.parts import told
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import RecipeSettings

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from guardrail.audit.pages.figures import Summary
+from guardrail.audit.pages.page import render
 from guardrail.errors import BudgetSpent, ConfigurationError
 from guardrail.training.recipe.asking import Asking, open_asking
 from guardrail.training.recipe.bars import Bars
 from guardrail.training.recipe.budget import Budget
 from guardrail.training.recipe.cache import CallCache
 from guardrail.training.recipe.counting import Counter, total_of
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.folder import CACHE, begin, held, now
 from guardrail.training.recipe.inputs import import_rows
 from guardrail.training.recipe.job import StageJob
 from guardrail.training.recipe.manifest import Manifest, Plan, RowsNote, Stopped, note_parts, rows_note
 from guardrail.training.recipe.notes import Notes
-from guardrail.training.recipe.page import render
 from guardrail.training.recipe.parts import rows_in, rows_of
 from guardrail.training.recipe.planning import plan_of, require_input, require_whole, states_of
 from guardrail.training.recipe.runner import LoopRunner, Runner
@@ -182,7 +182,8 @@ def _close(folder: Path, notes: Notes, summary: Summary) -> None:
         }
     )  # fmt: skip
     facts = facts_of(notes.manifest)
-    write_whole(folder / REPORT, render(notes.manifest.plan.stage, summary, facts).encode(errors="replace"))
+    page = render(f"Recipe: {notes.manifest.plan.stage}", summary, facts)
+    write_whole(folder / REPORT, page.encode(errors="replace"))
     notes.note(**finished)
 
 

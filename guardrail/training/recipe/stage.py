@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.training.recipe.calls import Ask
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.rows import RecipeRow
 
 T = TypeVar("T")

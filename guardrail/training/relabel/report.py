@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from guardrail.audit.pages.figures import Figure, Matrix, Summary, Table
 from guardrail.training.learners.changing import Changes
-from guardrail.training.recipe.figures import Figure, Matrix, Summary, Table
 from guardrail.training.recipe.stage import Rows
 from guardrail.training.relabel.noise import noise_of
 from guardrail.training.relabel.rereading import Reread, Unread

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.training.learners.changing import Changes, hand_on
 from guardrail.training.learners.crossing import UNLABELLED, survey
 from guardrail.training.learners.learning import LEVELS, check_learner, open_learner
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import RecipeSettings
 from guardrail.training.recipe.stage import Estimate, Job, Profile, Rows

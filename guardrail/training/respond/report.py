@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from guardrail.training.recipe.figures import Bars, Summary, Table
+from guardrail.audit.pages.figures import Bars, Summary, Table
 from guardrail.training.respond.answering import LENGTHS
 from guardrail.training.respond.settings import AnswererSettings, RespondSettings
 

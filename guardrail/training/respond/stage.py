@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.errors import ConfigurationError
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.prompts import Prompts, load_prompts
 from guardrail.training.recipe.settings import RecipeSettings
 from guardrail.training.recipe.stage import CHARS_PER_TOKEN, OUTPUT, Estimate, Job, Profile, Stage, Usage

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.training.recipe.figures import Bars, Figure, Lines, Matrix, Summary, Table
+from guardrail.audit.pages.figures import Bars, Figure, Lines, Matrix, Summary, Table
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.synthesise.cells import MODES, Cell
 from guardrail.training.synthesise.growing import Grown

@@ -13,9 +13,9 @@ from itertools import chain
 from math import ceil
 from typing import TYPE_CHECKING
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.conversation import Role
 from guardrail.errors import ConfigurationError
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.prompts import Prompts, load_prompts
 from guardrail.training.recipe.rows import RecipeRow, hash_of
 from guardrail.training.recipe.settings import RecipeSettings

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from guardrail.training.recipe.figures import Bars, Figure, Summary, Table
+from guardrail.audit.pages.figures import Bars, Figure, Summary, Table
 from guardrail.training.token_labels.onsets import N_BINS
 from guardrail.training.token_labels.settings import TokenLabelsSettings
 

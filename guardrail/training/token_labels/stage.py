@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from importlib.resources import files
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.errors import CheckpointError, ConfigurationError
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.prompts import Prompts, load_prompts
 from guardrail.training.recipe.rows import place_of
 from guardrail.training.recipe.settings import RecipeSettings

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from guardrail.training.recipe.figures import Matrix, Summary, Table
+from guardrail.audit.pages.figures import Matrix, Summary, Table
 from guardrail.training.translate.languages import base_code, is_detected, name_of
 from guardrail.training.translate.merging import CHANGED, MET
 from guardrail.training.translate.scripts import scripts_of

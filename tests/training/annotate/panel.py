@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.errors import CallRefused
@@ -18,7 +19,6 @@ from guardrail.training.annotate.settings import Aggregate, AnnotateSettings, An
 from guardrail.training.annotate.stage import Annotate, make
 from guardrail.training.annotate.weighing import Labels, label, learn
 from guardrail.training.recipe.calls import Call, Reply, Text
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import ModelSettings, RecipeSettings
 from tests.training.recipe_job import MemoryJob

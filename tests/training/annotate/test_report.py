@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from guardrail.audit.pages.figures import Lines, Matrix, Table
 from guardrail.training.annotate.settings import AGGREGATES
-from guardrail.training.recipe.figures import Lines, Matrix, Table
 from tests.training.annotate.panel import PANEL, SAFE, UNSAFE, Scripted, answer, judged, prompt, run, said
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from guardrail.audit.pages.page import render
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.training.annotate.ballots import LEVELS, SALT, read_ballots
-from guardrail.training.recipe.page import render
 from guardrail.training.recipe.rows import half_of
 from guardrail.training.recipe.stage import Profile
 from tests.training.annotate.panel import (

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from guardrail.audit.pages.figures import Lines, Matrix, Summary, Table
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.taxonomy import RiskLevel
@@ -17,7 +18,6 @@ from guardrail.training.learners.changing import Changes
 from guardrail.training.learners.crossing import survey
 from guardrail.training.learners.learning import open_learner
 from guardrail.training.learners.settings import LearnerSettings
-from guardrail.training.recipe.figures import Lines, Matrix, Summary, Table
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import RecipeSettings, load_recipe
 from guardrail.training.recipe.stage import OUTPUT, Profile

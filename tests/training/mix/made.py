@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from guardrail.audit.pages.figures import Bars, Summary
 from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.mix.settings import MixSettings
 from guardrail.training.mix.stage import MixStage
 from guardrail.training.recipe.calls import Call, Reply
-from guardrail.training.recipe.figures import Bars, Summary
 from guardrail.training.recipe.rows import RecipeRow
 from tests.training.recipe_job import MemoryJob
 

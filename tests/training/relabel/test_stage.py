@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
+from guardrail.audit.pages.figures import Matrix, Summary, Table
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.controversial.settings import ControversialSettings
-from guardrail.training.recipe.figures import Matrix, Summary, Table
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import RecipeSettings, load_recipe
 from guardrail.training.recipe.stage import OUTPUT, Profile

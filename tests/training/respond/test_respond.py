@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from guardrail.audit.pages.figures import Bars
 from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.errors import CallRefused, ConfigurationError, EngineTimeout
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.recipe.calls import Call, Reply, Text
-from guardrail.training.recipe.figures import Bars
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import ModelSettings, RecipeSettings, load_recipe
 from guardrail.training.recipe.stage import Profile

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.recipe.calls import Call, Reply, Text
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import ModelSettings, RecipeSettings
 from guardrail.training.synthesise.settings import SynthesiseSettings

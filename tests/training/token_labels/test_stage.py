@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from guardrail.audit.pages.figures import Table
 from guardrail.errors import CheckpointError, ConfigurationError
 from guardrail.taxonomy import RiskLevel
-from guardrail.training.recipe.figures import Table
 from guardrail.training.recipe.settings import ModelSettings, RecipeSettings, load_recipe
 from guardrail.training.recipe.stage import Profile
 from guardrail.training.token_labels.costs import usage_of_row

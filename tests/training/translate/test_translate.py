@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from guardrail.audit.pages.figures import Summary
 from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.training.recipe.calls import Call, Reply, Text
-from guardrail.training.recipe.figures import Summary
 from guardrail.training.recipe.parts import PartRows
 from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import ModelSettings, RecipeSettings, load_recipe

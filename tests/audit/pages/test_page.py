@@ -1,4 +1,4 @@
-"""A stage's report: it needs nobody, lets nothing in, shows every number, and is drawn within its bounds."""
+"""A page of figures: it needs nobody, lets nothing in, shows every number, and is drawn within its bounds."""
 
 import json
 import re
@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from guardrail.training.recipe.figures import Bars, Lines, Matrix, Summary, Table
-from guardrail.training.recipe.page import render
-from guardrail.training.recipe.pictures import draw_bars, draw_lines, draw_matrix, figure_text
+from guardrail.audit.pages.axes import figure_text
+from guardrail.audit.pages.figures import Bars, Curves, Figure, Lines, Matrix, Summary, Table
+from guardrail.audit.pages.page import render
+from guardrail.audit.pages.pictures import draw_bars, draw_curves, draw_lines, draw_matrix
 from tests.browsing import CHROMIUM, chromium
 
 HOSTILE = "</style><script>alert(1)</script><img src=x onerror=alert(1)>\u202e'\""
@@ -57,6 +58,7 @@ def test_text_never_becomes_markup() -> None:
     figures = (
         Bars(HOSTILE, [HOSTILE], {HOSTILE: [1]}, HOSTILE),
         Lines(HOSTILE, [0, 1], {HOSTILE: [0, 1]}, HOSTILE, HOSTILE, {HOSTILE: 0.5}),
+        Curves(HOSTILE, {HOSTILE: [(0, 1)]}, HOSTILE, HOSTILE, HOSTILE),
         Matrix(HOSTILE, [HOSTILE], [HOSTILE], [[1]], HOSTILE, HOSTILE),
         Table(HOSTILE, [HOSTILE], [[HOSTILE]], HOSTILE),
     )
@@ -80,6 +82,15 @@ def test_each_picture_has_its_numbers(number: str) -> None:
     assert number in text_of(render("annotate", SUMMARY, {}))
 
 
+def test_curves_are_drawn_to_scale() -> None:
+    """Inside the unit square, y upwards; few points are dotted, and the diagonal is there when it means something."""
+    drawn = draw_curves(Curves("", {"a": [(0, 0), (0.25, 1)]}, diagonal="chance"))
+    assert 'points="0.0,1000.0 250.0,0.0"' in drawn
+    assert re.findall(r'<circle cx="([\d.]+)%" cy="([\d.]+)%"', drawn) == [("0.00", "100.00"), ("25.00", "0.00")]
+    assert "Dotted: chance." in drawn
+    assert "pointer" not in draw_curves(Curves("", {"a": [(0, 0)] * 61}))
+
+
 def test_a_gap_is_no_line() -> None:
     """A missing value is left out of a curve, not drawn as 0."""
     whole = draw_lines(Lines("", [1, 2, 3, 4], {"a": [1, 2, 3, 4]}))
@@ -94,13 +105,14 @@ def test_a_gap_is_no_line() -> None:
 @pytest.mark.parametrize(
     "figure",
     [
+        Curves("", {}), Curves("", {"a": []}), Curves("", {"a": [(0.5, 0.5)], "b": []}),
         Bars("", [], {}), Bars("", ["a"], {}), Bars("", ["a", "b"], {"n": [0, 0]}), Bars("", ["1"], {"n": [0]}),
         Lines("", [], {}), Lines("", [1], {"a": [1]}), Lines("", [1, 2], {"a": [None, None]}),
         Lines("", [0, 0], {"a": [5, 5]}), Lines("", [1, 2], {"a": [-3, -2]}), Matrix("", [], [], []),
         Matrix("", ["a"], ["b"], [[0]]), Table("", ["a"], []),
     ],
 )  # fmt: skip
-def test_little_can_be_shown(figure: Bars | Lines | Matrix | Table) -> None:
+def test_little_can_be_shown(figure: Figure) -> None:
     """Pictures of nothing, of one value or of equal ones are drawn, or say that there is nothing."""
     page = render("mix", Summary(figures=(figure,)), {})
     assert "nan" not in page

@@ -1,4 +1,4 @@
-"""A stage's report as one HTML file: it asks nobody for anything, and its rules forbid it to."""
+"""Figures as one HTML file: it asks nobody for anything, and its rules forbid it to."""
 
 import json
 import math
@@ -6,28 +6,30 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from guardrail.audit.pages.axes import figure_text
+from guardrail.audit.pages.figures import Bars, Curves, Figure, Lines, Matrix, Scalar, Summary, Table
+from guardrail.audit.pages.pictures import draw_bars, draw_curves, draw_lines, draw_matrix
 from guardrail.audit.report.document import document
 from guardrail.audit.report.markup import EMPTY, Html, joined, tag
 from guardrail.audit.report.parts import card, folded, name_cell, table, text_cell
-from guardrail.training.recipe.figures import Bars, Figure, Lines, Matrix, Scalar, Summary, Table
-from guardrail.training.recipe.pictures import draw_bars, draw_lines, draw_matrix, figure_text
+from guardrail.audit.wording import shown
 
-_STYLES = (("guardrail.audit.report", "static/report.css"), ("guardrail.training.recipe", "page.css"))
+_STYLES = (("guardrail.audit.report", "static/report.css"), ("guardrail.audit.pages", "pages.css"))
 
 
-def render(stage: str, summary: Summary, facts: Mapping[str, str]) -> str:
-    """Return a page that shows what a stage says of its run; it needs no network, no other file and no script.
+def render(title: str, summary: Summary, facts: Mapping[str, str]) -> str:
+    """Return a page that shows what was found; it needs no network, no other file and no script.
 
     Args:
-        stage: name of the stage.
-        summary: what it says.
+        title: of the page.
+        summary: what was found.
         facts: of the run, by name, in order.
     """
     style = "\n".join(files(package).joinpath(name).read_text("utf-8") for package, name in _STYLES)
     figures = [_figure(figure, f"f{i}") for i, figure in enumerate(summary.figures)]
     main = tag("main", _warnings(summary.warnings), _facts(facts), *figures, _values(summary.values))
-    body = tag("body", tag("header", tag("div", tag("h1", f"Recipe: {stage}"))), main, tag("footer"))
-    return document(f"Recipe: {stage}", style, body)
+    body = tag("body", tag("header", tag("div", tag("h1", tag("bdi", shown(title))))), main, tag("footer"))
+    return document(shown(title), style, body)
 
 
 def _warnings(warnings: Sequence[str]) -> Html:
@@ -48,9 +50,7 @@ def _values(values: Mapping[str, Any]) -> Html:
     if not values:
         return EMPTY
     written = json.dumps(values, ensure_ascii=False, indent=1, default=str)
-    return card(
-        "For machines", folded("Values, as in the manifest", tag("pre", written, class_="values")), id_="values"
-    )
+    return card("For machines", folded("All values as JSON", tag("pre", written, class_="values")), id_="values")
 
 
 def _figure(figure: Figure, id_: str) -> Html:
@@ -68,6 +68,10 @@ def _figure(figure: Figure, id_: str) -> Html:
                      for name, place in figure.marks.items()]  # fmt: skip
             numbers = _numbers(figure.title, [figure.x_label or "x", *figure.series], [*points, *marks])
             return card(figure.title, draw_lines(figure), numbers, id_=id_)
+        case Curves():
+            places: list[list[Scalar]] = [[name, x, y] for name, points in figure.series.items() for x, y in points]
+            numbers = _numbers(figure.title, ["curve", figure.x_label or "x", figure.y_label or "y"], places)
+            return card(figure.title, draw_curves(figure), numbers, id_=id_)
         case Matrix():
             return card(figure.title, draw_matrix(figure), id_=id_)
 

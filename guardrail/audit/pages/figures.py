@@ -1,4 +1,4 @@
-"""What a stage reports: values, tables and pictures, drawn by `page.py`."""
+"""What a page shows: values, tables and pictures, drawn by `page.py`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,15 +83,34 @@ class Matrix:
     column_label: str = ""
 
 
-Figure = Table | Bars | Lines | Matrix
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Curves inside the unit square, each with points of its own: shares against shares.
+
+    Attributes:
+        title: in a few words.
+        series: by name, points (x, y) in [0, 1], in the order in which they are joined.
+        x_label: what x is.
+        y_label: what y is.
+        diagonal: what the line from corner to corner means; empty draws none.
+    """
+
+    title: str
+    series: Mapping[str, Sequence[tuple[float, float]]]
+    x_label: str = ""
+    y_label: str = ""
+    diagonal: str = ""
+
+
+Figure = Table | Bars | Lines | Matrix | Curves
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a stage says of its run.
+    """What a stage of the recipe, or a measuring, says of its run.
 
     Attributes:
-        values: JSON values by name, for machines; they go into the manifest.
+        values: JSON values by name, for machines; a stage's go into its manifest.
         figures: in order, for people.
         warnings: one sentence each: what the user should look at.
     """

@@ -1,0 +1,1 @@
+"""Pages of tables and pictures as one HTML file each, for whatever has figures to show."""
