@@ -10,12 +10,12 @@ from typing import Any, Self
 from guardrail.batches import Batches
 from guardrail.cascade import CascadeReader, Strong
 from guardrail.checking import checking_prompt
-from guardrail.context import Context, identify
+from guardrail.context import Context, check_categories, identify
 from guardrail.conversation import Conversation, to_messages
 from guardrail.decision import Decision, Direction
 from guardrail.driving import adrive, drive
 from guardrail.encoding import GuardTokenizer
-from guardrail.engines.base import Engine
+from guardrail.engines.base import Engine, ModelInfo
 from guardrail.judging import Judging
 from guardrail.loading import Loading
 from guardrail.normalising.reader import with_twin
@@ -64,13 +64,14 @@ class Guard(Loading, Judging, ToolChecks, Batches):
             kept_bytes: memory for what was read and may be needed again; 0 keeps nothing and reads history again.
 
         Raises:
-            PolicyError: the policy cannot be read, or names a category that neither the model nor the taxonomy knows.
+            PolicyError: the policy cannot be read, or names a category that neither its models nor the taxonomy know.
         """
         self.engine = engine
         self.policy = load_policy(policy)
         self._failed_writes = [0]
         self.reader: Reader = TokenReader(tokenizer) if isinstance(tokenizer, GuardTokenizer) else tokenizer
         self.sinks = tuple(sinks)
+        check_categories(self.policy, self.models)
         self._identity = identify(engine, self.policy)
         self._kept = KeptTapes(engine, kept_bytes) if kept_bytes else None
 
@@ -105,6 +106,12 @@ class Guard(Loading, Judging, ToolChecks, Batches):
         guard = cls(cheap.engine, reader, policy=policy, sinks=sinks)
         guard._kept = cheap._kept
         return guard
+
+    @property
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Whose verdicts decide: the guard's own model, and in a cascade the strong one."""
+        strong = self.reader.models if isinstance(self.reader, CascadeReader) else ()
+        return (self.engine.info, *strong)
 
     @property
     def n_record_failures(self) -> int:

@@ -38,32 +38,33 @@ class Judging:
         return await adrive(self.engine, self._judging_prompt(conversation, tenant))
 
     def judge_response(
-        self, conversation: Conversation, text: str, *, tenant: str | None = None
+        self, conversation: Conversation, text: str, *, reasoning: str = "", tenant: str | None = None
     ) -> tuple[TokenVerdict, ...]:
         """Return the verdict at every token of an answer, with its span; no policy, no record.
 
         Args:
             conversation: what is answered.
             text: the answer.
+            reasoning: what the model thought before it; spans count its characters first.
             tenant: as in `judge_prompt`.
 
         Raises:
             ConversationError: the messages cannot be read.
             EngineError: the model failed.
         """
-        return drive(self.engine, self._judging_response(conversation, text, tenant))
+        return drive(self.engine, self._judging_response(conversation, text, reasoning, tenant))
 
     async def ajudge_response(
-        self, conversation: Conversation, text: str, *, tenant: str | None = None
+        self, conversation: Conversation, text: str, *, reasoning: str = "", tenant: str | None = None
     ) -> tuple[TokenVerdict, ...]:
         """As `judge_response`, without blocking the event loop."""
-        return await adrive(self.engine, self._judging_response(conversation, text, tenant))
+        return await adrive(self.engine, self._judging_response(conversation, text, reasoning, tenant))
 
     def _judging_prompt(self, conversation: Conversation, tenant: str | None) -> Steps[Verdict]:
         return judging_prompt(self._context(Owner(tenant), Direction.PROMPT), to_messages(conversation))
 
     def _judging_response(
-        self, conversation: Conversation, text: str, tenant: str | None
+        self, conversation: Conversation, text: str, reasoning: str, tenant: str | None
     ) -> Steps[tuple[TokenVerdict, ...]]:
         context = self._context(Owner(tenant), Direction.RESPONSE)
         sliding = replace(context, policy=replace(context.policy, too_long=TooLong.SLIDE))
@@ -71,6 +72,8 @@ class Judging:
         verdicts: list[TokenVerdict] = []
         try:
             yield from reader.open()
+            if reasoning:
+                reader.push(reasoning, thinking=True)
             reader.push(text, thinking=False)
             reader.end()
             while reader.has_pending:

@@ -16,16 +16,20 @@ from guardrail.windowing import fit_prompt
 
 
 class TokenReader:
-    """Reads with an engine of token ids; see `Reader`."""
+    """Reads with an engine of token ids; see `Reader`.
+
+    Attributes:
+        tokenizer: of the engine's model.
+    """
 
     def __init__(self, tokenizer: GuardTokenizer) -> None:
         """Take the tokenizer of the engine's model."""
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
 
     def prompt(self, tapes: Tapes, _policy: Policy, messages: Sequence[Message], reading: PromptReading) -> Steps[None]:
         """Judge the last turn: the query heads at its closing `<|im_end|>`, nowhere else."""
         info = tapes.engine.info
-        fitted = fit_prompt(self._tokenizer, messages, info.max_context)
+        fitted = fit_prompt(self.tokenizer, messages, info.max_context)
         reading.n_dropped_turns = max(reading.n_dropped_turns, fitted.n_dropped_turns)
         for ids in fitted.windows:
             tape = yield from tapes.open(ids)
@@ -43,9 +47,9 @@ class TokenReader:
     ) -> AnswerReader:
         """Return what reads one answer token by token."""
         if not is_call:
-            return TokenAnswer(tapes, self._tokenizer, messages, policy.too_long)
+            return TokenAnswer(tapes, self.tokenizer, messages, policy.too_long)
         before, opening = call_opening(messages)
-        return TokenAnswer(tapes, self._tokenizer, before, policy.too_long, opening=opening, closing=CALL_CLOSING)
+        return TokenAnswer(tapes, self.tokenizer, before, policy.too_long, opening=opening, closing=CALL_CLOSING)
 
     def close(self) -> None:
         """Nothing is held besides the engine."""

@@ -1,145 +1,175 @@
-"""`guardrail evaluate`: figures of a guard model on labelled files."""
+"""`guardrail evaluate`: figures of guard models, and of other judges, on labelled files and public benchmarks."""
 
-import importlib.metadata
 import json as json_module
 import os
-import platform
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
+from guardrail.cli.evaluate_page import counts, facts, page_of, print_cells, print_report
 from guardrail.cli.options import Flag, GuardOptions
 from guardrail.errors import ConfigurationError
-from guardrail.evaluation.judges import GuardJudge, Judge
-from guardrail.evaluation.protocol import FileUse, Protocol
-from guardrail.evaluation.rows import Tally
-from guardrail.evaluation.runner import run
-from guardrail.evaluation.tables import Report, to_markdown, to_rich
+from guardrail.evaluation.comparison import Report
+from guardrail.evaluation.datasets import table as dataset_table
+from guardrail.evaluation.judge_settings import JudgeSettings
+from guardrail.evaluation.judge_specs import Spec, parse_specs
+from guardrail.evaluation.judges import GuardJudge, Judge, check_reads_alike
+from guardrail.evaluation.opening import open_judge
+from guardrail.evaluation.page import to_html
+from guardrail.evaluation.protocol import DatasetUse, FileUse, Protocol
+from guardrail.evaluation.rows import Row, Tally
+from guardrail.evaluation.runner import Run, run, run_policies
+from guardrail.guard import Guard
 from guardrail.policy import Policy
 from guardrail.policy_file import load_policy
 
 _DEFAULTS = GuardOptions()
 _RECIPE = Path("examples/recipe/sft.toml")
-_PIPED_WIDTH = 200
 
 
 def evaluate(
     *files: Path,
     protocol: Path | None = None,
+    dataset: tuple[str, ...] = (),
+    datasets: Flag = False,
     engine: Literal["guard", "tfidf"] = "guard",
     baseline: Flag = False,
+    judge: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
     recipe: Path = _RECIPE,
     limit: int | None = None,
     user_turns: Flag = False,
     skip_bad: Flag = False,
+    independent: Flag = False,
+    published_names: Flag = False,
     json: Flag = False,
     page: Path | None = None,
+    html: Path | None = None,
     options: GuardOptions = _DEFAULTS,
 ) -> None:
-    """Measure a model on labelled files: AUC, F1 strict and loose, false positives, detection latency.
+    """Measure models on labelled files and public benchmarks: F1 strict and loose, AUC, calibration, streaming.
 
     Each line of a file is a row of the data schema: id, source, lang, messages, target, risk, category, refusal,
     unsafe_start_char, meta. Rows without a label are left out and counted. AUC ranks by the probability of harm and
-    does not depend on the policy; F1 and false positives do. Intervals are 95 %.
+    does not depend on the policy; F1 and false positives do. Intervals are 95 %; rows that share their first user
+    message, or `cluster` in meta, count as less than independent ones. Two judges or more are compared row by row.
+    docs/evaluate.md says what every figure means.
 
     Args:
         files: JSONL files, gzipped or not.
-        protocol: TOML file that names the files instead.
+        protocol: TOML file that names the files and benchmarks instead.
+        dataset: public benchmark, NAME (from the hub) or NAME=PATH (its published file or folder); repeatable.
+        datasets: list the public benchmarks and stop.
         engine: "guard", or the baseline alone: "tfidf", word and character n-grams with logistic regression.
         baseline: put that baseline beside the guard.
+        judge: judges to measure instead of the guard, as docs/judges.md names them, such as "guard" or
+            "onnx:FOLDER"; repeatable.
+        also: apply this policy too, to the same verdicts of the guard; repeatable.
         recipe: fine-tuning settings on whose rows the baseline learns.
-        limit: most rows of each file, a seeded sample.
+        limit: most rows of each file or benchmark, a seeded sample.
         user_turns: judge also the prompts that harmless answers answer.
         skip_bad: leave out lines that are no rows, and count them.
+        independent: take all rows as independent, whatever they share.
+        published_names: show also what the published Qwen3Guard script prints, by its swapped names and its rule.
         json: print one JSON object instead of tables.
         page: write the tables to this Markdown page too.
+        html: write pictures and tables to this HTML file too.
         options: which guard and policy.
     """
-    plan = _plan(files, protocol, limit, user_turns)
-    if page and not page.parent.is_dir():
-        raise ConfigurationError(f"no folder {page.parent} for the page")
-    tally, console = Tally(), Console(stderr=True)
+    if datasets:
+        print_cells(dataset_table())
+        return
+    plan = _plan(files, protocol, dataset, limit, user_turns)
+    for path in (page, html):
+        if path and not path.parent.is_dir():
+            raise ConfigurationError(f"no folder {path.parent} for the page")
+    judging = _Judging(options, recipe, also, Console(stderr=True))
+    specs = judging.specs(judge, engine, baseline)
+    tally = Tally()
     rows = plan.read(tally, skip_bad=skip_bad)
     if not rows:
         raise ConfigurationError("no labelled row to measure")
-    runs = []
-    if engine == "guard":
-        with options.opened() as guard:
-            runs.append(run(GuardJudge(guard, name="guard"), rows, console=console))
-    if engine == "tfidf" or baseline:
-        runs.append(run(_baseline(recipe, load_policy(options.policy), console), rows, console=console))
-    report = Report.of(runs, plan.ordinary)
+    runs = [one for spec in specs for one in judging.run(spec, rows)]
+    report = Report.of(runs, plan.ordinary, is_clustered=not independent, published_names=published_names)
     if page:
-        page.write_text(_page(report, tally), "utf-8")
+        page.write_text(page_of(report, tally), "utf-8")
+    if html:
+        html.write_text(to_html(report, facts(report, tally)), "utf-8")
     if json:
-        print(json_module.dumps({**report.to_json(), "input": _counts(tally)}))
+        told = {**report.to_json(), "input": counts(tally), "comparisons": report.comparisons()}
+        print(json_module.dumps(told))
         return
-    _print(report, tally)
+    print_report(report, tally)
 
 
-def _plan(files: tuple[Path, ...], protocol: Path | None, limit: int | None, user_turns: bool) -> Protocol:
-    if bool(files) == bool(protocol):
-        raise ConfigurationError("name either files or a --protocol")
+def _plan(
+    files: tuple[Path, ...], protocol: Path | None, named: tuple[str, ...], limit: int | None, user_turns: bool
+) -> Protocol:
+    if bool(files or named) == bool(protocol):
+        raise ConfigurationError("name either files and --dataset, or a --protocol")
     if limit is not None and limit < 1:
         raise ConfigurationError("--limit must be at least 1")
     if protocol:
         plan = Protocol.from_file(protocol)
         return plan.model_copy(update={"limit": limit}) if limit else plan
-    return Protocol(files={str(file): FileUse(user_turns=user_turns) for file in files}, limit=limit)
-
-
-def _baseline(recipe: Path, policy: Policy, console: Console) -> Judge:
-    from guardrail.evaluation.baseline import fit_baseline
-    from guardrail.training.recipe_rows import training_rows
-
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    with console.status("learning the TF-IDF baseline (a few minutes the first time)"):
-        return fit_baseline(training_rows(recipe), policy, root / "guardrail" / "baseline")
-
-
-def _print(report: Report, tally: Tally) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH
-    for cells in report.tables():
-        console.print(to_rich(cells))
-    console.print(_summary(report, tally), highlight=False)
-
-
-def _summary(report: Report, tally: Tally) -> str:
-    lines = [f"{n} {name.replace('_', ' ')}" for name, n in _counts(tally).items()]
-    for one in report.runs:
-        identity = ", ".join(
-            f"{key} {value[:16] if key.endswith('sha256') else value}" for key, value in one.identity.items()
-        )
-        lines.append(f"{one.judge}: {len(one.rows)} rows in {one.seconds:.0f} s; {identity}")
-    if tally.first_bad:
-        lines.append(f"first bad line: {tally.first_bad}")
-    return "\n".join(lines)
-
-
-def _counts(tally: Tally) -> dict[str, int]:
-    return {"lines": tally.n_lines, "unlabelled_rows_left_out": tally.n_unlabelled, "bad_lines_left_out": tally.n_bad}
-
-
-def _page(report: Report, tally: Tally) -> str:
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}"
-        for name in ("guardrail-stream", "onnxruntime", "tokenizers", "numpy")
+    pairs = [one.partition("=") for one in named]
+    return Protocol(
+        files={str(file): FileUse(user_turns=user_turns) for file in files},
+        datasets={name: DatasetUse(path=Path(path) if path else None) for name, _, path in pairs},
+        limit=limit,
     )
-    command = " ".join(["guardrail", *sys.argv[1:]])
-    head = f"""\
-# Results
 
-Made by `{command}`: do not edit. {versions}, Python {platform.python_version()}, {platform.machine()}.
 
-Intervals are 95 %. AUC ranks by the probability of harm; F1 and false positives depend on the policy. F1 strict counts
-Controversial as unsafe, F1 loose as safe. False positives are Safe rows that are flagged or stopped.
+class _Judging:
+    """Opens judges one after another, and lets each judge all rows."""
 
-```
-{_summary(report, tally)}
-```
-"""
-    return "\n".join([head, *(to_markdown(cells) for cells in report.tables())])
+    def __init__(self, options: GuardOptions, recipe: Path, also: tuple[str, ...], console: Console) -> None:
+        self._options, self._recipe, self._console = options, recipe, console
+        self._policies = tuple(load_policy(one) for one in (options.policy, *also))
+        for policy in self._policies[1:]:
+            check_reads_alike(self._policies[0], policy)
+
+    def specs(self, named: tuple[str, ...], engine: str, baseline: bool) -> tuple[Spec, ...]:
+        """Return which judges are measured, before anything runs."""
+        wanted = named or (("guard",) if engine == "guard" else ())
+        specs = parse_specs((*wanted, *(("tfidf",) if engine == "tfidf" or baseline else ())))
+        if len(self._policies) > 1 and all(spec.kind != "guard" for spec in specs):
+            raise ConfigurationError("--also applies policies to the guard's verdicts, and no guard is measured")
+        if len(self._policies) > 1 and any(
+            spec.kind == "guard" and {"policy", "at_once"} & set(spec.options) for spec in specs
+        ):
+            raise ConfigurationError("--also goes with a guard that has neither policy nor at_once of its own")
+        return specs
+
+    def run(self, spec: Spec, rows: list[Row]) -> list[Run]:
+        """Return the judge's runs, one a policy where several are applied to the guard's verdicts."""
+        with open_judge(spec, self._settings()) as judge:
+            if isinstance(judge, GuardJudge) and spec.kind == "guard" and len(self._policies) > 1:
+                return run_policies(judge, self._policies, rows, console=self._console)
+            return [run(judge, rows, console=self._console)]
+
+    def _settings(self) -> JudgeSettings:
+        return JudgeSettings(
+            self._policies[0], environment=os.environ, threads=self._options.threads, guard=self._opened,
+            baseline=self._baseline, cache=_cache(),
+        )  # fmt: skip
+
+    @contextmanager
+    def _opened(self) -> Iterator[Guard]:
+        with self._options.opened() as guard:
+            yield guard
+
+    def _baseline(self, policy: Policy) -> Judge:
+        from guardrail.evaluation.baseline import fit_baseline
+        from guardrail.training.recipe_rows import training_rows
+
+        with self._console.status("learning the TF-IDF baseline (a few minutes the first time)"):
+            return fit_baseline(training_rows(self._recipe), policy, _cache())
+
+
+def _cache() -> Path:
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "guardrail" / "baseline"

@@ -194,7 +194,8 @@ class TfidfJudge:
             for place, vector in zip(places, found.tolist(), strict=True):
                 verdict = Verdict(_LABELS, tuple(vector), (1.0,))
                 level = judge_verdict(verdict, self._rules[target])
-                judgements[place] = Judgement(level.action, level.level, level.score)
+                probabilities = (vector[0], vector[1], vector[2])
+                judgements[place] = Judgement(level.action, level.level, level.score, probabilities=probabilities)
         return [judgements[i] for i in range(len(rows))]
 
 

@@ -24,9 +24,21 @@ def read_columns(path: Path) -> Iterator[dict[str, Any]]:
         ConfigurationError: the file cannot be read, or it is damaged.
     """
     try:
+        yield from map(_as_in_json, read_values(path))
+    except ValueError as error:  # of `meta`; the file's own are told already
+        raise ConfigurationError(f"{path.name}: the Parquet data is damaged ({type(error).__name__})") from error
+
+
+def read_values(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of any Parquet file by column.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or it is damaged.
+    """
+    try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_READ_ROWS):
-                yield from map(_as_in_json, batch.to_pylist())
+                yield from batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ConfigurationError(f"{path.name}: the Parquet data is damaged ({type(error).__name__})") from error
 

@@ -1,17 +1,46 @@
 """What judges say about rows: the guard itself, token by token, under a policy. Baselines speak the same protocol."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol
 
 from guardrail.actions import Action
 from guardrail.decision import Direction
+from guardrail.errors import ConfigurationError
 from guardrail.evaluation.rows import Row
+from guardrail.evaluation.spans import Spoken, risky_span
 from guardrail.gate import Finding, Gate
 from guardrail.guard import Guard
 from guardrail.policy import Policy, Reading, Rules
 from guardrail.taxonomy import RiskLevel
 from guardrail.verdict import TokenVerdict, Verdict
+
+RISKS = (RiskLevel.SAFE, RiskLevel.CONTROVERSIAL, RiskLevel.UNSAFE)
+"""Order of `Judgement.probabilities`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a judge that reads an answer token by token saw along it.
+
+    Attributes:
+        levels: rank of the most probable risk level at each token (0 Safe, 1 Controversial, 2 Unsafe), whatever the
+            policy, so that the published rule can be applied to them.
+        whole: level at the last token, which has read the whole answer, as the policy's rules read it.
+        n_chars: characters of the answer.
+        released_chars: characters that the policy's gate releases if the text comes token by token, each with its
+            verdict; all without a stop.
+        onset_char: first risky character by the label; None without one.
+        end_token: index of the last token of the labelled risky span; None where only its beginning is known.
+    """
+
+    levels: bytes
+    whole: RiskLevel
+    n_chars: int
+    released_chars: int
+    onset_char: int | None = None
+    end_token: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +56,10 @@ class Judgement:
         onset_token: index of the first token that reaches the labelled onset; None without such a label.
         stop_token: index of the token whose verdict stops the answer; None when it is not stopped.
         failure: name of the error, when the row could not be judged.
+        refusal: whether the judge says that the answer refuses; None when it does not say.
+        probabilities: of Safe, Controversial and Unsafe, in [0, 1], of the verdict that the score rests on; None when
+            the judge gives none.
+        trace: what was seen along an answer; None of prompts and of judges that read no tokens.
     """
 
     action: Action
@@ -36,6 +69,9 @@ class Judgement:
     onset_token: int | None = None
     stop_token: int | None = None
     failure: str | None = None
+    refusal: bool | None = None
+    probabilities: tuple[float, float, float] | None = None
+    trace: Trace | None = None
 
 
 def failed(error: Exception) -> Judgement:
@@ -73,73 +109,146 @@ class GuardJudge:
 
     def __init__(self, guard: Guard, *, name: str = "") -> None:
         """Wrap a guard; without a name it is called like its engine."""
-        info, policy = guard.engine.info, guard.policy
+        info = guard.engine.info
         self.name = name or info.engine
-        self.identity = {
-            "model": info.name, "model_sha256": info.sha256, "engine": info.engine, "precision": info.precision,
-            "policy": policy.name, "policy_sha256": policy.sha256,
+        self._model = {
+            "model": info.name, "model_sha256": info.sha256, "engine": info.engine, "precision": info.precision
         }  # fmt: skip
+        self.identity = self.identity_under(guard.policy)
         self._guard = guard
+
+    def identity_under(self, policy: Policy) -> dict[str, str]:
+        """Return what ran, with the policy that was applied to its verdicts."""
+        return {**self._model, "policy": policy.name, "policy_sha256": policy.sha256}
 
     def judge(self, rows: Sequence[Row]) -> list[Judgement]:
         """Judge the rows one by one; see `Judge.judge`."""
-        return [self._judge(row) for row in rows]
+        return [self.judge_under(row, (self._guard.policy,))[0] for row in rows]
 
-    def _judge(self, row: Row) -> Judgement:
-        policy = self._guard.policy
+    def judge_under(self, row: Row, policies: Sequence[Policy]) -> list[Judgement]:
+        """Return one judgement a policy, of verdicts that the model is asked for once.
+
+        Raises:
+            ConfigurationError: a policy would have the model read other texts than the guard's own does.
+            EngineError: the row could not be judged.
+            ConversationError: it cannot be rendered.
+        """
+        for policy in policies:
+            check_reads_alike(self._guard.policy, policy)
         if row.target is Direction.PROMPT:
-            return judge_verdict(self._guard.judge_prompt(row.messages), policy.prompt)
-        text = row.messages[-1].content
-        tokens = self._guard.judge_response(row.messages[:-1], text)
-        return judge_tokens(tokens, policy, row.unsafe_start_char)
+            verdict = self._guard.judge_prompt(row.messages)
+            return [judge_verdict(verdict, policy.prompt) for policy in policies]
+        spoken = Spoken.of(row.messages[-1].content)
+        tokens = self._guard.judge_response(row.messages[:-1], spoken.text, reasoning=spoken.reasoning)
+        span = risky_span(row, self._guard.reader)
+        return [judge_tokens(tokens, policy, *span) for policy in policies]
+
+
+def check_reads_alike(one: Policy, other: Policy) -> None:
+    """Pass if both policies have the model read the same texts.
+
+    Raises:
+        ConfigurationError: they do not.
+    """
+    if (one.normalise, one.cascade) != (other.normalise, other.cascade):
+        raise ConfigurationError(
+            f"the policies {one.name} and {other.name} read different texts (normalise, cascade)",
+            hint="measure them one after the other",
+        )
 
 
 def judge_verdict(verdict: Verdict, rules: Rules) -> Judgement:
     """Apply rules to the single verdict on a whole text."""
-    acts = {reading: rules.read(reading).action(verdict) is not Action.ALLOW for reading in Reading}
-    level = _level(acts[Reading.STRICT], acts[Reading.LOOSE])
+    level = _level_of(verdict, rules)
     category = None if level is RiskLevel.SAFE else verdict.top_category
-    return Judgement(rules.action(verdict), level, verdict.non_safe_probability, category)
+    return Judgement(
+        rules.action(verdict), level, verdict.non_safe_probability, category,
+        refusal=verdict.refusal, probabilities=_probabilities(verdict),
+    )  # fmt: skip
 
 
-def judge_tokens(tokens: Sequence[TokenVerdict], policy: Policy, onset: int | None = None) -> Judgement:
+def judge_tokens(
+    tokens: Sequence[TokenVerdict], policy: Policy, onset: int | None = None, end: int | None = None
+) -> Judgement:
     """Apply a policy to the verdicts on an answer, by the gate that streams pass through.
 
     Args:
         tokens: verdicts in order.
         policy: its rules for responses count; shadow mode judges as if it enforced.
         onset: first risky character by the label, if known.
+        end: one past the last character of the labelled risky span, if known.
     """
-    findings = {reading: _finding(tokens, policy.read(reading)) for reading in Reading}
-    strict, found = findings[Reading.STRICT], _finding(tokens, policy)
-    stop = found.token.index if found and found.action is Action.STOP else None
+    findings = {reading: _gated(tokens, policy.read(reading)).finding for reading in Reading}
+    gate = _gated(tokens, replace(policy, enforce=True))
+    strict, found = (_acting(one) for one in (findings[Reading.STRICT], gate.finding))
+    decisive = decisive_token(tokens, policy.response.debounce)
     return Judgement(
         action=found.action if found else Action.ALLOW,
-        level=_level(strict is not None, findings[Reading.LOOSE] is not None),
-        score=response_score([token.verdict.non_safe_probability for token in tokens], policy.response.debounce),
+        level=_level(strict is not None, _acting(findings[Reading.LOOSE]) is not None),
+        score=decisive.verdict.non_safe_probability if decisive else 0.0,
         category=strict.category if strict else None,
         onset_token=next((t.index for t in tokens if t.end > onset), None) if onset is not None else None,
-        stop_token=stop,
+        stop_token=found.token.index if found and found.action is Action.STOP else None,
+        refusal=tokens[-1].verdict.refusal if tokens else None,
+        probabilities=_probabilities(decisive.verdict) if decisive else None,
+        trace=_trace(tokens, policy, gate, onset, end),
     )
 
 
-def response_score(harm: Sequence[float], debounce: int) -> float:
-    """Return the highest threshold at which `debounce` tokens in a row would still all count as non-safe.
+def decisive_token(tokens: Sequence[TokenVerdict], debounce: int) -> TokenVerdict | None:
+    """Return the token whose probability of harm is the answer's score, the highest threshold at which the policy would
+    still act: the least risky of the riskiest run.
 
     Args:
-        harm: probability of Controversial + Unsafe at each token, in [0, 1].
-        debounce: tokens that must agree. An answer of fewer tokens is never stopped, and scores 0.
+        tokens: verdicts in order.
+        debounce: tokens that must agree; a verdict on the whole text so far is as good as a run. None where there is
+            neither: an answer of fewer tokens is never stopped.
     """
-    runs = (min(harm[i : i + debounce]) for i in range(len(harm) - debounce + 1))
-    return max(runs, default=0.0)
+    runs = (
+        min(tokens[i : i + debounce], key=lambda token: token.verdict.non_safe_probability)
+        for i in range(len(tokens) - debounce + 1)
+    )
+    whole = (token for token in tokens if token.is_whole)
+    return max(chain(runs, whole), key=lambda token: token.verdict.non_safe_probability, default=None)
 
 
-def _finding(tokens: Sequence[TokenVerdict], policy: Policy) -> Finding | None:
+def _gated(tokens: Sequence[TokenVerdict], policy: Policy) -> Gate:
+    """Return the gate behind an answer whose text came token by token; which characters they were is nothing to it."""
     gate = Gate(policy)
     for token in tokens:
+        gate.feed(" " * (token.end - gate.fed_chars))
         gate.judge(token)
-    found = gate.finding
+    gate.finish()
+    return gate
+
+
+def _acting(found: Finding | None) -> Finding | None:
     return found if found and found.action is not Action.ALLOW else None
+
+
+def _trace(
+    tokens: Sequence[TokenVerdict], policy: Policy, gate: Gate, onset: int | None, end: int | None
+) -> Trace | None:
+    if not tokens or any(token.is_whole for token in tokens):
+        return None
+    return Trace(
+        levels=bytes(token.risk.rank for token in tokens),
+        whole=_level_of(tokens[-1].verdict, policy.response),
+        n_chars=gate.fed_chars,
+        released_chars=gate.released_chars,
+        onset_char=onset,
+        end_token=None if onset is None or end is None else max((t.index for t in tokens if t.start < end), default=0),
+    )
+
+
+def _probabilities(verdict: Verdict) -> tuple[float, float, float]:
+    safe, controversial, unsafe = (verdict.probability(level) for level in RISKS)
+    return safe, controversial, unsafe
+
+
+def _level_of(verdict: Verdict, rules: Rules) -> RiskLevel:
+    acts = {reading: rules.read(reading).action(verdict) is not Action.ALLOW for reading in Reading}
+    return _level(acts[Reading.STRICT], acts[Reading.LOOSE])
 
 
 def _level(strict: bool, loose: bool) -> RiskLevel:

@@ -1,4 +1,4 @@
-"""Which rows are measured: a TOML file that names data files, or files from the command line."""
+"""Which rows are measured: a TOML file that names data files and benchmarks, or both from the command line."""
 
 import random
 import tomllib
@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guardrail.errors import ConfigurationError
+from guardrail.evaluation.datasets import load_dataset
 from guardrail.evaluation.rows import Row, Tally, read_rows
 
 _SEED = 11
@@ -29,17 +30,31 @@ class FileUse(_Strict):
     user_turns: bool = False
 
 
+class DatasetUse(_Strict):
+    """Where a public benchmark is read from.
+
+    Attributes:
+        path: its published file or folder, relative to the protocol's `data_dir`; None takes it from the hub.
+        langs: only these languages; empty takes all.
+    """
+
+    path: Path | None = None
+    langs: tuple[str, ...] = ()
+
+
 class Protocol(_Strict):
     """What is measured.
 
     Attributes:
         files: data files, relative to `data_dir`.
+        datasets: public benchmarks by name.
         data_dir: their folder.
-        limit: most rows of a file, a seeded sample; None takes all.
+        limit: most rows of a file or benchmark, a seeded sample; None takes all.
         ordinary: sources of ordinary requests, whose false positives are reported together.
     """
 
-    files: dict[str, FileUse]
+    files: dict[str, FileUse] = {}
+    datasets: dict[str, DatasetUse] = {}
     data_dir: Path = Path()
     limit: int | None = Field(None, ge=1)
     ordinary: tuple[str, ...] = ()
@@ -59,7 +74,7 @@ class Protocol(_Strict):
             raise ConfigurationError(f"cannot read {path.name}: {error}") from error
 
     def read(self, tally: Tally, *, skip_bad: bool = False) -> list[Row]:
-        """Return the rows of all files.
+        """Return the rows of all files, then those of all benchmarks.
 
         Raises:
             ConfigurationError: a file cannot be read, or holds a bad line and `skip_bad` is False.
@@ -75,7 +90,15 @@ class Protocol(_Strict):
             rows += sample
             if use.user_turns:
                 rows += [prompt for row in sample if (prompt := row.user_turn())]
+        for name, dataset in self.datasets.items():
+            rows += self._benchmark(name, dataset, tally, skip_bad)
         return rows
+
+    def _benchmark(self, name: str, use: DatasetUse, tally: Tally, skip_bad: bool) -> list[Row]:
+        path = self.data_dir / use.path if use.path else None
+        read = load_dataset(name, path, tally, skip_bad=skip_bad)
+        found = [row for row in read if not use.langs or row.lang in use.langs]
+        return found if self.limit is None else _sample(found, self.limit)
 
 
 def _explain(error: Any) -> str:
@@ -83,7 +106,8 @@ def _explain(error: Any) -> str:
     where = ".".join(map(str, error["loc"]))
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg']}"
-    valid = FileUse if error["loc"][0] == "files" else Protocol
+    tables: dict[str, type[_Strict]] = {"files": FileUse, "datasets": DatasetUse}
+    valid = tables.get(error["loc"][0], Protocol)
     return f"{where}: unknown key; valid: {', '.join(valid.model_fields)}"
 
 

@@ -1,7 +1,7 @@
 """Runs judges over rows: no row is ever lost, and what could not be judged is counted as a failure and shown."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from guardrail.errors import ConversationError, EngineError
-from guardrail.evaluation.judges import Judge, Judgement, failed
+from guardrail.evaluation.judges import GuardJudge, Judge, Judgement, failed
 from guardrail.evaluation.rows import Row
+from guardrail.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +40,52 @@ def run(judge: Judge, rows: Sequence[Row], *, console: Console | None = None) ->
     counted as the gravest there is (fail closed). Rows of like length share a batch.
     """
     started = time.monotonic()
-    judgements: dict[int, Judgement] = {}
-    with _progress(judge.name, len(rows), console) as advance:
-        for places in _batches(rows, judge.batch_size):
-            judgements |= zip(places, _judge(judge, [rows[i] for i in places]), strict=True)
-            advance(len(places))
-    ordered = tuple(judgements[i] for i in range(len(rows)))
+    found = _judged(lambda chosen: [[one] for one in judge.judge(chosen)], judge, rows, console)
+    ordered = tuple(one for (one,) in found)
     return Run(judge.name, judge.identity, tuple(rows), ordered, time.monotonic() - started)
 
 
-def _judge(judge: Judge, rows: Sequence[Row]) -> list[Judgement]:
+def run_policies(
+    judge: GuardJudge, policies: Sequence[Policy], rows: Sequence[Row], *, console: Console | None = None
+) -> list[Run]:
+    """Judge all rows once, and apply each policy to the same verdicts; one run a policy, called by judge and policy.
+
+    Raises:
+        ConfigurationError: a policy would have the model read other texts than the guard's own does.
+    """
+    started = time.monotonic()
+    found = _judged(
+        lambda chosen: [judge.judge_under(row, policies) for row in chosen], judge, rows, console, len(policies)
+    )
+    seconds = time.monotonic() - started
+    return [
+        Run(f"{judge.name}, {policy.name}", judge.identity_under(policy), tuple(rows), judgements, seconds)
+        for policy, judgements in zip(policies, zip(*found, strict=True), strict=True)
+    ]
+
+
+_JudgeAll = Callable[[Sequence[Row]], list[list[Judgement]]]
+
+
+def _judged(
+    judge_all: _JudgeAll, judge: Judge, rows: Sequence[Row], console: Console | None, n: int = 1
+) -> list[list[Judgement]]:
+    """Return the judgements of each row."""
+    judgements: dict[int, list[Judgement]] = {}
+    with _progress(judge.name, len(rows), console) as advance:
+        for places in _batches(rows, judge.batch_size):
+            judgements |= zip(places, _safely(judge_all, [rows[i] for i in places], n), strict=True)
+            advance(len(places))
+    return [judgements[i] for i in range(len(rows))]
+
+
+def _safely(judge_all: _JudgeAll, rows: Sequence[Row], n: int) -> list[list[Judgement]]:
     try:
-        return judge.judge(rows)
+        return judge_all(rows)
     except (EngineError, ConversationError) as error:
         if len(rows) == 1:
-            return [failed(error)]
-    return [judgement for row in rows for judgement in _judge(judge, [row])]
+            return [[failed(error)] * n]
+    return [judgements for row in rows for judgements in _safely(judge_all, [row], n)]
 
 
 def _batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:

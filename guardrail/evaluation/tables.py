@@ -1,126 +1,70 @@
-"""Reports as tables, one set of cells for the terminal and for Markdown, judges side by side; and as JSON values."""
+"""Reports as tables, judges side by side."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
 
-from rich import box
-from rich.table import Table
-
-from guardrail.actions import Action
 from guardrail.decision import Direction
-from guardrail.evaluation.metrics import Estimate, rate
-from guardrail.evaluation.report import CategoryFigures, Figures, Section, sections
+from guardrail.evaluation.calibration import BINS
+from guardrail.evaluation.categories import CategoryFigures, Confusion
+from guardrail.evaluation.cells import Cells, found, percent, ratio, signed
+from guardrail.evaluation.comparison import Report
+from guardrail.evaluation.pairing import Pairing
+from guardrail.evaluation.report import Figures, Section
 from guardrail.evaluation.rows import TARGETS
-from guardrail.evaluation.runner import Run
-from guardrail.taxonomy import RiskLevel
+from guardrail.evaluation.streaming_tables import latency_table, published_tables, streaming_tables
 
-Sections = dict[Direction, Section]
+SHOWN_IDS = 3
+"""Rows on which two judges differ that a table names; all are in the JSON. Our choice."""
 
-
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """One table.
-
-    Attributes:
-        title: what it shows.
-        header: column names.
-        rows: cells as text.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+Judges = Mapping[str, Section]
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Runs of several judges on the same rows, with all figures.
-
-    Attributes:
-        runs: one a judge.
-        found: the figures of each run.
-        ordinary: sources of ordinary requests.
-    """
-
-    runs: tuple[Run, ...]
-    found: tuple[Sections, ...]
-    ordinary: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, runs: Sequence[Run], ordinary: tuple[str, ...] = ()) -> "Report":
-        """Work out all figures."""
-        return cls(tuple(runs), tuple(sections(run) for run in runs), ordinary)
-
-    def tables(self) -> Iterator[Cells]:
-        """Yield all tables, prompts first."""
-        if self.ordinary:
-            yield self._ordinary()
-        for direction in TARGETS:
-            judged = {r.judge: s[direction] for r, s in zip(self.runs, self.found, strict=True) if direction in s}
-            if judged:
-                yield from _tables(direction.value.capitalize(), judged)
-
-    def _ordinary(self) -> Cells:
-        rows: list[tuple[str, ...]] = [
-            (run.judge, str(found.false_stops.n), percent(found.false_positives), percent(found.false_stops))
-            for run in self.runs
-            for found in (_ordinary(run, self.ordinary),)
-        ]
-        title = f"Ordinary prompts ({', '.join(self.ordinary)})"
-        return Cells(title, ("judge", "rows", "flagged or stopped", "stopped"), rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values: judge -> identity, seconds, rows, a section a direction, and where sources
-        of ordinary requests are named, the false positives on their prompts.
-        """
-        return {
-            run.judge: {
-                "identity": run.identity,
-                "seconds": round(run.seconds, 3),
-                "rows": len(run.rows),
-                **({"ordinary": asdict(_ordinary(run, self.ordinary))} if self.ordinary else {}),
-                **{direction.value: asdict(section) for direction, section in found.items()},
-            }
-            for run, found in zip(self.runs, self.found, strict=True)
-        }
+def tables(report: Report) -> Iterator[Cells]:
+    """Yield all tables of a report, prompts first."""
+    if report.ordinary:
+        yield _ordinary(report)
+    for direction in TARGETS:
+        judged = {r.judge: s[direction] for r, s in zip(report.runs, report.found, strict=True) if direction in s}
+        if judged:
+            yield from _tables(direction, judged)
+    if report.pairings:
+        yield from _pairings(report)
+    yield from published_tables(report.published)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ordinary:
-    """Safe prompts of the sources of ordinary requests: share flagged or stopped, share stopped."""
-
-    false_positives: Estimate
-    false_stops: Estimate
-
-
-def _ordinary(run: Run, sources: Collection[str]) -> _Ordinary:
-    actions = [
-        judgement.action
-        for row, judgement in zip(run.rows, run.judgements, strict=True)
-        if row.source in sources and row.target is Direction.PROMPT and row.risk is RiskLevel.SAFE
+def _ordinary(report: Report) -> Cells:
+    rows: list[tuple[str, ...]] = [
+        (run.judge, str(one.false_stops.n), percent(one.false_positives), percent(one.false_stops))
+        for run in report.runs
+        for one in (report.ordinary_of(run),)
     ]
-    n, n_stopped = len(actions), actions.count(Action.STOP)
-    return _Ordinary(rate(n - actions.count(Action.ALLOW), n), rate(n_stopped, n))
+    title = f"Ordinary prompts ({', '.join(report.ordinary)})"
+    return Cells(title, ("judge", "rows", "flagged or stopped", "stopped"), rows)
 
 
-def _tables(direction: str, judged: Mapping[str, Section]) -> Iterator[Cells]:
-    overall = [(name, *_figures(section.overall)) for name, section in judged.items()]
-    yield Cells(f"{direction}s, all rows", ("judge", *_FIGURES), overall)
-    yield Cells(f"{direction}s by source", ("source", "judge", *_FIGURES), _grouped(judged, "by_source"))
-    yield Cells(f"{direction}s by language", ("language", "judge", *_FIGURES), _grouped(judged, "by_language"))
+def _tables(direction: Direction, judged: Judges) -> Iterator[Cells]:
+    name = direction.value.capitalize()
+    overall = [(judge, *_figures(section.overall)) for judge, section in judged.items()]
+    yield Cells(f"{name}s, all rows", ("judge", *_FIGURES), overall)
+    yield _macro(name, judged)
+    yield _ranking(name, judged)
+    yield Cells(f"{name}s by source", ("source", "judge", *_FIGURES), _grouped(judged, "by_source"))
+    yield Cells(f"{name}s by language", ("language", "judge", *_FIGURES), _grouped(judged, "by_language"))
     categories = [
-        (key, name, *_category(figures))
-        for name, section in judged.items()
+        (key, judge, *_category(figures))
+        for judge, section in judged.items()
         for key, figures in section.by_category.items()
     ]
     if categories:
         category_header = ("category", "judge", "rows", "recall", "stopped", "named right")
-        yield Cells(f"{direction}s by category (harmful rows)", category_header, sorted(categories))
-    latency: list[tuple[str, ...]] = [(name, *_latency(section)) for name, section in judged.items() if section.latency]
-    if latency:
-        header = ("judge", "rows", "ahead", "hit", "late", "missed", "hits", "first 128", "median", "p90")
-        yield Cells(f"{direction}s, detection latency in tokens from the labelled onset", header, latency)
+        yield Cells(f"{name}s by category (harmful rows)", category_header, sorted(categories))
+    for judge, section in judged.items():
+        if section.confusion:
+            yield _confusion(f"{name}s, labelled category by named one, {judge}", section.confusion)
+    refusals = [(j, str(s.refusal.f1.n), *found(s.refusal)) for j, s in judged.items() if s.refusal]
+    if refusals:
+        yield Cells(f"{name}s, refusals found", ("judge", "rows", "precision", "recall", "F1"), refusals)
+    yield from latency_table(name, judged)
+    yield from streaming_tables(name, judged)
 
 
 _FIGURES = ("safe", "harmful", "AUC", "precision", "recall", "F1 strict", "F1 loose", "false positives", "failed")
@@ -133,51 +77,80 @@ def _figures(f: Figures) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _grouped(judged: Mapping[str, Section], attribute: str) -> list[tuple[str, ...]]:
+def _grouped(judged: Judges, attribute: str) -> list[tuple[str, ...]]:
     cells = [
         (key, name, *_figures(f)) for name, section in judged.items() for key, f in getattr(section, attribute).items()
     ]
     return sorted(cells)
 
 
+def _macro(name: str, judged: Judges) -> Cells:
+    header = ("judge", "sets", "AUC", "F1 strict", "F1 loose", "false positives", "F1 best mode (oracle)")
+    rows = []
+    for judge, section in judged.items():
+        one = section.macro
+        n_sets = f"{one.n_f1_sources} / {one.n_auc_sources} / {one.n_false_positive_sources}"
+        rows.append((
+            judge, n_sets, ratio(one.auc), ratio(one.f1_strict), ratio(one.f1_loose), percent(one.false_positives),
+            ratio(one.f1_best_mode_oracle),
+        ))  # fmt: skip
+    note = (
+        "Sets: with harmful rows (F1) / with both classes (AUC) / with Safe rows (false positives). Best mode takes "
+        "the better of strict and loose for each set, by its test labels: whoever must choose before reaches less."
+    )
+    return Cells(f"{name}s, means over data sets (macro)", header, rows, note)
+
+
+def _ranking(name: str, judged: Judges) -> Cells:
+    header = (
+        "judge",
+        "average precision",
+        "recall at 1 % false positives",
+        f"calibration error ({BINS} bins)",
+        "Brier",
+    )
+    rows: list[tuple[str, ...]] = [
+        (judge, ratio(s.overall.average_precision), percent(s.overall.recall_at_1), ratio(s.calibration.error),
+         ratio(s.calibration.brier))
+        for judge, s in judged.items()
+    ]  # fmt: skip
+    return Cells(f"{name}s, ranking and calibration of p(Controversial) + p(Unsafe)", header, rows)
+
+
 def _category(figures: CategoryFigures) -> tuple[str, ...]:
     return str(figures.recall.n), percent(figures.recall), percent(figures.stopped), percent(figures.named)
 
 
-def _latency(section: Section) -> tuple[str, ...]:
-    found = section.latency
-    if found is None:
-        return ()
-    counts = (found.n, found.n_ahead, found.n_hit, found.n_late, found.n_missed)
-    quantiles = ("-" if q is None else f"{q:.0f}" for q in (found.median_tokens, found.p90_tokens))
-    return (*map(str, counts), percent(found.hits), percent(found.first_128), *quantiles)
+def _confusion(title: str, one: Confusion) -> Cells:
+    rows = [(name, *map(str, counts)) for name, counts in zip(one.gold, one.counts, strict=True)]
+    return Cells(title, ("labelled", *one.named), rows)
 
 
-def ratio(estimate: Estimate) -> str:
-    """Return a figure in [0, 1] with its interval, three digits."""
-    if estimate.value is None:
-        return "-"
-    return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
+def _pairings(report: Report) -> Iterator[Cells]:
+    header: tuple[str, ...] = ("rows", "second", "less first", "F1 strict", "F1 loose", "AUC", "false positives")
+    less: list[tuple[str, ...]] = [
+        (f"{direction.value}s, {one.n}", one.second, one.first, signed(one.f1_strict), signed(one.f1_loose),
+         signed(one.auc), signed(one.false_positives))
+        for direction, one in report.pairings
+    ]  # fmt: skip
+    note = "Paired 95 % intervals: both are measured on the same resamples. A star: the interval leaves 0 out."
+    yield Cells("Judges on the same rows, differences", header, less, note)
+    header = ("rows", "first", "second", "only first right", "only second right", "p", "same call", "same level",
+              "same action", "differing rows")  # fmt: skip
+    note = (
+        "Right and call are read strictly. p: McNemar's test, rows taken as independent. The JSON names all differing "
+        "rows."
+    )
+    rows = [(f"{direction.value}s, {one.n}", one.first, one.second, *_agreement(one))
+            for direction, one in report.pairings]  # fmt: skip
+    yield Cells("Judges on the same rows, agreement", header, rows, note)
 
 
-def percent(estimate: Estimate) -> str:
-    """Return a share with its interval, in percent."""
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        return "-"
-    return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f}-{100 * estimate.high:.1f})"
-
-
-def to_rich(cells: Cells) -> Table:
-    """Return a table for the terminal."""
-    table = Table(title=cells.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in cells.header:
-        table.add_column(name)
-    for row in cells.rows:
-        table.add_row(*row)
-    return table
-
-
-def to_markdown(cells: Cells) -> str:
-    """Return a table for a page."""
-    lines = [cells.header, tuple("---" for _ in cells.header), *cells.rows]
-    return f"## {cells.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+def _agreement(one: Pairing) -> tuple[str, ...]:
+    test = one.mcnemar
+    ids = ", ".join(id_ for _, id_ in one.differing[:SHOWN_IDS])
+    more = ", ..." if len(one.differing) > SHOWN_IDS else ""
+    return (
+        str(test.n_first), str(test.n_second), f"{test.p_value:.2g} ({test.test})", percent(one.same_call),
+        percent(one.agreement), percent(one.same_action), f"{len(one.differing)}: {ids}{more}" if ids else "0",
+    )  # fmt: skip

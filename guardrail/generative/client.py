@@ -56,15 +56,18 @@ class Patience:
 class Client:
     """Posts JSON. Safe for many threads and event loops; not after a fork."""
 
-    def __init__(self, base_url: str, api_key: str, patience: Patience) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, patience: Patience, *, max_answer_bytes: int = MAX_ANSWER_BYTES
+    ) -> None:
         """Connect with the first request.
 
         Args:
             base_url: what paths are put behind.
             api_key: sent as a bearer token; empty sends none.
             patience: with the server.
+            max_answer_bytes: longest answer that is read.
         """
-        self._base_url, self._patience = base_url.rstrip("/"), patience
+        self._base_url, self._patience, self._max_answer_bytes = base_url.rstrip("/"), patience, max_answer_bytes
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -129,7 +132,7 @@ class Client:
             raise EngineError("the endpoint was closed")
         try:
             async with self._connections.stream("POST", f"{self._base_url}/{path}", json=body) as response:
-                return _read(response.status_code, await _limited(response))
+                return _read(response.status_code, await _limited(response, self._max_answer_bytes))
         except httpx.TimeoutException:
             raise
         except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -144,12 +147,12 @@ class _Retryable(Exception):
         self.said = said
 
 
-async def _limited(response: httpx.Response) -> bytes:
+async def _limited(response: httpx.Response, most: int) -> bytes:
     body = bytearray()
     async for piece in response.aiter_bytes():
         body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            raise EngineError(f"the endpoint's answer is longer than {MAX_ANSWER_BYTES} bytes")
+        if len(body) > most:
+            raise EngineError(f"the endpoint's answer is longer than {most} bytes")
     return bytes(body)
 
 

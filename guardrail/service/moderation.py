@@ -12,12 +12,13 @@ from guardrail.actions import Action
 from guardrail.conversation import Conversation, Message, to_messages
 from guardrail.decision import Decision, Direction
 from guardrail.guard import Guard
+from guardrail.openai_categories import OPENAI_CATEGORIES, flags, scores
 from guardrail.records import record_values
 from guardrail.service.callers import Caller
-from guardrail.service.categories import OPENAI_CATEGORIES, flags, scores
 from guardrail.service.errors import ServiceError, refuse_failure
 from guardrail.service.state import Service, authorised, service_of
 from guardrail.service.verdicts import token_values
+from guardrail.verdict import TokenVerdict
 
 router = APIRouter(tags=["moderation"])
 
@@ -127,17 +128,22 @@ async def _check(guard: Guard, messages: tuple[Message, ...], caller: Caller, co
     return decision
 
 
+def _token_values(token: TokenVerdict) -> dict[str, Any]:
+    """Return all of a token's verdict, so that whoever reads it can decide as the gate does."""
+    return token_values(token) | {"complete": token.complete, "is_whole": token.is_whole}
+
+
 def _result(guard: Guard, decision: Decision, *, tokens: bool) -> dict[str, Any]:
     """Return one of OpenAI's results, with the decision's record beside it."""
-    info = guard.engine.info
     is_answer = decision.direction in (Direction.RESPONSE, Direction.TOOL_CALL)
-    names = (info.response_labels if is_answer else info.prompt_labels).categories
+    labels = [one.response_labels if is_answer else one.prompt_labels for one in guard.models]
+    names = tuple(dict.fromkeys(name for one in labels for name in one.categories))
     verdict = decision.verdict
-    shares = verdict.category_probabilities if verdict else dict.fromkeys(names, 0.0)
+    shares = dict.fromkeys(names, 0.0) | (verdict.category_probabilities if verdict else {})
     flagged = decision.would_action is not Action.ALLOW
     record = record_values(decision)
     if tokens:
-        record["tokens"] = [token_values(token) for token in decision.tokens]
+        record["tokens"] = [_token_values(token) for token in decision.tokens]
     return {
         "flagged": flagged,
         "categories": flags(decision.category if flagged else None, names),

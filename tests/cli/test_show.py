@@ -128,5 +128,5 @@ def test_evaluate_shows_names_whole_and_hashes_short(
     policy.write_text(f'name = "a policy with a long name"\n[prompt]\n{rules}[response]\n{rules}')
     guard = Guard(ENGINE, TOKENIZER, policy=policy)
     monkeypatch.setattr(Guard, "default", lambda **_: guard)
-    assert run(["evaluate", rows]) == 0
+    assert run(["evaluate", rows, "--policy", str(policy)]) == 0
     assert f"policy a policy with a long name, policy_sha256 {guard.policy.sha256[:16]}\n" in capsys.readouterr().out

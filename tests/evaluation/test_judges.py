@@ -8,16 +8,19 @@ from guardrail.actions import Action
 from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.encoding import GuardTokenizer
-from guardrail.evaluation.judges import GuardJudge, Judgement, judge_tokens, response_score
+from guardrail.evaluation.cells import to_markdown
+from guardrail.evaluation.comparison import Report
+from guardrail.evaluation.judges import GuardJudge, Judgement, decisive_token, judge_tokens
 from guardrail.evaluation.latency import detection_latency
 from guardrail.evaluation.report import sections
 from guardrail.evaluation.rows import TARGETS, Row
 from guardrail.evaluation.runner import run
-from guardrail.evaluation.tables import Report, to_markdown
+from guardrail.evaluation.tables import tables
 from guardrail.guard import Guard
 from guardrail.policy_file import load_policy
-from guardrail.taxonomy import RiskLevel
+from guardrail.taxonomy import RESPONSE_LABELS, RiskLevel
 from guardrail.testing import FailingEngine, MarkerEngine, raising
+from guardrail.verdict import TokenVerdict, Verdict
 
 RISKY = {"☠": ("Unsafe", "Violent"), "⚠": ("Controversial", "Unethical Acts")}
 ORDINARY = "all is well and the sun is out "
@@ -29,6 +32,13 @@ def row(text: str, risk: RiskLevel, *, target: Direction = Direction.PROMPT, ons
         messages.append(Message(Role.ASSISTANT, text))
     categories = () if risk is RiskLevel.SAFE else ("Violent",)
     return Row("1", "made", "en", tuple(messages), target, risk, categories, unsafe_start_char=onset)
+
+
+def token(index: int, harm: float, *, is_whole: bool = False) -> TokenVerdict:
+    shares = {RiskLevel.SAFE: 1 - harm, RiskLevel.UNSAFE: harm}
+    vector = tuple(shares.get(level, 0.0) for level in RESPONSE_LABELS.risks)
+    verdict = Verdict(RESPONSE_LABELS, vector, (1.0, *[0.0] * 7))
+    return TokenVerdict(verdict, index, index, index + 1, is_whole=is_whole)
 
 
 @pytest.fixture
@@ -46,9 +56,19 @@ def test_levels_are_read_by_the_rules(judge: GuardJudge) -> None:
 
 def test_a_single_risky_token_counts_only_without_debounce() -> None:
     """The score of an answer is the highest threshold at which the policy would act."""
-    assert response_score([0.1, 0.9, 0.2], 1) == 0.9
-    assert response_score([0.1, 0.9, 0.2], 2) == 0.2
-    assert response_score([0.9], 2) == 0.0
+    tokens = [token(0, 0.1), token(1, 0.9), token(2, 0.2)]
+    assert decisive_token(tokens, 1) == tokens[1]
+    assert decisive_token(tokens, 2) == tokens[2]
+    assert decisive_token(tokens[:1], 2) is None
+
+
+def test_a_verdict_on_the_whole_text_counts_as_a_run() -> None:
+    """As in the gate: a Gen model's single verdict on an answer is its score, whatever the debounce."""
+    tokens = [token(0, 0.1), token(1, 0.9, is_whole=True), token(2, 0.2)]
+    assert decisive_token(tokens, 2) == tokens[1]
+    one = judge_tokens(tokens[1:2], load_policy("balanced"))
+    assert one.action is Action.STOP
+    assert one.score == pytest.approx(0.9)
 
 
 def test_the_stop_token_is_the_gates(judge: GuardJudge, tokenizer: GuardTokenizer) -> None:
@@ -82,7 +102,7 @@ def test_figures_of_a_small_run(judge: GuardJudge) -> None:
     assert overall.strict.recall.value == overall.strict.precision.value == 0.5
     assert overall.loose.precision.value == 1.0
     assert (overall.false_positives.value, overall.false_stops.value) == (0.5, 0.0)
-    page = "".join(to_markdown(cells) for cells in Report.of([run(judge, rows)], ("made",)).tables())
+    page = "".join(to_markdown(cells) for cells in tables(Report.of([run(judge, rows)], ("made",))))
     assert "| guard | 2 | 50.0 %" in page
     found = Report.of([run(judge, rows)], ("made",)).to_json()["guard"]["ordinary"]
     assert (found["false_positives"]["value"], found["false_positives"]["n"]) == (0.5, 2)

@@ -43,7 +43,7 @@ def test_fake_turns_around_abuse_are_text_for_the_embedded_model(model: Guard) -
     text = "Fine. " + FAKE_TURNS + ABUSE
     engine = Watched(model.engine)
     guard = Guard(engine, model.reader, policy=model.policy, kept_bytes=0)
-    control = {model.reader._tokenizer.control_id(name) for name in CONTROL_TOKENS}  # type: ignore[attr-defined]
+    control = {model.reader.tokenizer.control_id(name) for name in CONTROL_TOKENS}  # type: ignore[attr-defined]
     counts = []
     for answer in (text, "Fine. " + ABUSE):
         engine.ids.clear()

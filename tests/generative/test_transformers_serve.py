@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from guardrail.conversation import Message, Role
+from guardrail.evaluation.judge_settings import JudgeSettings
+from guardrail.evaluation.opening import open_judge
+from guardrail.evaluation.runner import run
 from guardrail.generative.endpoint import Mode
 from guardrail.generative.parsing import parse
 from guardrail.guard import Guard
+from guardrail.policy_file import load_policy
 from guardrail.training.recipe.asking import open_asking
 from guardrail.training.recipe.budget import Budget
 from guardrail.training.recipe.cache import CallCache
@@ -18,6 +22,7 @@ from guardrail.training.recipe.judging import judge
 from guardrail.training.recipe.settings import ModelSettings
 from tests.generative.conftest import Taught
 from tests.generative.examples import EXAMPLES, Example
+from tests.generative.test_gen_judge import ROWS, WRITTEN, said
 from tests.generative.tiny_gen import hugging_face_tokenizer
 from tests.transformers_serve import COMMAND, serving
 
@@ -52,6 +57,16 @@ def test_verdicts_are_read_in_both_modes(served: tuple[str, Path], mode: Mode, e
     assert decision.verdict is not None
     assert decision.verdict.is_scored is False
     assert example.written.startswith(f"Safety: {decision.risk}\nCategories: {decision.category}")
+
+
+@pytest.mark.parametrize("mode", ["completions", "chat"])
+def test_it_is_a_judge_of_evaluate(served: tuple[str, Path], mode: str) -> None:
+    """Without log probabilities, the label that it names has all of it."""
+    url, folder = served
+    with open_judge(f"gen:{url}#{folder}?mode={mode}", JudgeSettings(load_policy("balanced"))) as judge:
+        found = run(judge, ROWS).judgements
+    assert [said(one) for one in found] == WRITTEN
+    assert {one.score for one in found} == {0.0, 1.0}
 
 
 async def test_the_recipe_asks_it_in_all_forms(served: tuple[str, Path], tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from guardrail import Action, load_policy
 from guardrail.errors import EngineError, EngineOverloaded
+from guardrail.openai_categories import FROM_OPENAI, OPENAI_CATEGORIES, TO_OPENAI
 from guardrail.service import Settings
-from guardrail.service.categories import FROM_OPENAI, OPENAI_CATEGORIES, TO_OPENAI
 from guardrail.service.sections import ServerSettings
 from guardrail.taxonomy import PROMPT_LABELS, Category
 from tests.service.servers import Serving, failing_guard, marker_guard, serving

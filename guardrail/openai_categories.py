@@ -70,9 +70,12 @@ T = TypeVar("T", float, bool)
 
 
 def _both(own: dict[str, T], none: T) -> dict[str, T]:
-    """Return values by OpenAI's names, each the highest of what leads to it, and by ours."""
+    """Return values by OpenAI's names, each the highest of what leads to it, and by ours.
+
+    A model's own category that is called as one of theirs leads to that one.
+    """
     theirs = dict.fromkeys(OPENAI_CATEGORIES, none)
     for name, value in own.items():
-        for theirs_name in TO_OPENAI.get(name, ()):
+        for theirs_name in TO_OPENAI.get(name, (name,) if name in theirs else ()):
             theirs[theirs_name] = max(theirs[theirs_name], value)
-    return {**theirs, **own}
+    return {**theirs, **{name: value for name, value in own.items() if name not in theirs}}

@@ -1,0 +1,126 @@
+"""Everything that was found out about the judges of one table, with their comparisons; as JSON values too."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from guardrail.actions import Action
+from guardrail.decision import Direction
+from guardrail.evaluation.judged import Judged
+from guardrail.evaluation.metrics import Estimate, rate
+from guardrail.evaluation.pairing import Pairing, pair
+from guardrail.evaluation.report import Section, by_direction, section
+from guardrail.evaluation.rows import TARGETS
+from guardrail.evaluation.runner import Run
+from guardrail.evaluation.streaming import Streaming, streaming
+from guardrail.taxonomy import RiskLevel
+
+Sections = dict[Direction, Section]
+
+
+@dataclass(frozen=True, slots=True)
+class Ordinary:
+    """Safe prompts of the sources of ordinary requests: share flagged or stopped, share stopped."""
+
+    false_positives: Estimate
+    false_stops: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Runs of several judges on the same rows, with all figures.
+
+    Attributes:
+        runs: one a judge, each with a name of its own.
+        found: the figures of each run.
+        ordinary: sources of ordinary requests.
+        pairings: every other judge less the first, by direction.
+        published: by judge and source, the streaming figures with the published rule's; empty unless asked for.
+    """
+
+    runs: tuple[Run, ...]
+    found: tuple[Sections, ...]
+    ordinary: tuple[str, ...] = ()
+    pairings: tuple[tuple[Direction, Pairing], ...] = ()
+    published: tuple[tuple[str, str, Streaming], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        runs: Sequence[Run],
+        ordinary: tuple[str, ...] = (),
+        *,
+        is_clustered: bool = True,
+        published_names: bool = False,
+    ) -> "Report":
+        """Work out all figures.
+
+        Args:
+            runs: on the same rows, in the same order.
+            ordinary: sources of ordinary requests.
+            is_clustered: whether rows that share a question count as less than independent ones.
+            published_names: whether the published rule's figures are wanted for each source.
+        """
+        named = _with_own_names(runs)
+        judged = [by_direction(run, is_clustered=is_clustered) for run in named]
+        found = tuple({target: section(one) for target, one in each.items()} for each in judged)
+        pairings = tuple(
+            (target, pair(judged[0][target], each[target], (named[0].judge, run.judge)))
+            for target in TARGETS
+            for run, each in zip(named[1:], judged[1:], strict=True)
+            if target in each
+        )
+        published = _published(named, judged) if published_names else ()
+        return cls(named, found, ordinary, pairings, tuple(published))
+
+    def ordinary_of(self, run: Run) -> Ordinary:
+        """Return the false positives on ordinary prompts."""
+        return _ordinary(run, self.ordinary)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values: judge -> identity, seconds, rows, a section a direction, and where sources
+        of ordinary requests are named, the false positives on their prompts.
+        """
+        return {
+            run.judge: {
+                "identity": run.identity,
+                "seconds": round(run.seconds, 3),
+                "rows": len(run.rows),
+                **({"ordinary": asdict(self.ordinary_of(run))} if self.ordinary else {}),
+                **{direction.value: asdict(section) for direction, section in found.items()},
+            }
+            for run, found in zip(self.runs, self.found, strict=True)
+        }
+
+    def comparisons(self) -> list[dict[str, Any]]:
+        """Return the comparisons as JSON values, with the rows on which two judges differ by source and id."""
+        return [{"direction": direction.value, **asdict(one)} for direction, one in self.pairings]
+
+
+def _with_own_names(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Return the runs, numbered where two have one name."""
+    named: list[Run] = []
+    for run in runs:
+        n = sum(one.judge == run.judge for one in runs[: len(named)])
+        named.append(replace(run, judge=f"{run.judge} {n + 1}") if n else run)
+    return tuple(named)
+
+
+def _published(runs: Sequence[Run], judged: Sequence[dict[Direction, Judged]]) -> list[tuple[str, str, Streaming]]:
+    return [
+        (run.judge, source, found)
+        for run, each in zip(runs, judged, strict=True)
+        if Direction.RESPONSE in each
+        for source, one in each[Direction.RESPONSE].by_source().items()
+        if (found := streaming(one))
+    ]
+
+
+def _ordinary(run: Run, sources: Collection[str]) -> Ordinary:
+    actions = [
+        judgement.action
+        for row, judgement in zip(run.rows, run.judgements, strict=True)
+        if row.source in sources and row.target is Direction.PROMPT and row.risk is RiskLevel.SAFE
+    ]
+    n, n_stopped = len(actions), actions.count(Action.STOP)
+    return Ordinary(rate(n - actions.count(Action.ALLOW), n), rate(n_stopped, n))
