@@ -49,8 +49,12 @@ class Checkpoint:
         self._head_rows = head_rows
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
+    def open(cls, folder: str | Path, *, with_heads: bool = True) -> Self:
         """Read config and headers, and check that exactly the expected tensors are there in the expected shapes.
+
+        Args:
+            folder: of the checkpoint.
+            with_heads: False takes a language model of any use too, of which the backbone alone can be read.
 
         Raises:
             CheckpointError: a file is missing, damaged, stale or not what it says; a tensor is missing, extra or of
@@ -65,7 +69,8 @@ class Checkpoint:
                 _check_names(names, found, f" in {file}")
             places.update(found)
         _check_tensors(config, places)
-        return cls(folder, config, places, _head_rows(folder, config) if config.is_generative else {})
+        has_rows = with_heads and config.is_generative
+        return cls(folder, config, places, _head_rows(folder, config) if has_rows else {})
 
     def tensor(self, name: str) -> Array:
         """Return one tensor as float32, in its own shape."""

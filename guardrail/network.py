@@ -131,7 +131,9 @@ class _Mlp(nn.Module):
         return y
 
 
-class _Layer(nn.Module):
+class DecoderLayer(nn.Module):
+    """One layer of the backbone: what is sharded, or computed anew in the backward pass, as one piece."""
+
     def __init__(self, config: GuardConfig, layer: int) -> None:
         super().__init__()
         self.self_attn = _Attention(config, layer)
@@ -149,7 +151,7 @@ class _Backbone(nn.Module):
     def __init__(self, config: GuardConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(_Layer(config, i) for i in range(config.n_layers))
+        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.n_layers))
         self.norm = _Norm(config.hidden_size, config.rms_norm_eps)
 
 
@@ -191,18 +193,23 @@ class GuardNetwork(nn.Module):
 
     def heads(self, hidden: Tensor) -> GuardOutput:
         """Return the four heads' logits, in float32, for states [..., hidden]."""
+        return GuardOutput(*self.response_heads(hidden), *self.query_heads(hidden))
+
+    def response_heads(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of a response's risk and category, in float32, for states [..., hidden]."""
         with torch.autocast(hidden.device.type, enabled=False):
-            hidden = hidden.float()
-            response = query = hidden
+            inner = hidden.float()
             if not self.config.is_generative:
-                response = self.risk_level_category_layernorm(self.risk_level_category_pre(hidden))
-                query = self.query_risk_level_category_layernorm(self.query_risk_level_category_pre(hidden))
-            return GuardOutput(
-                self.risk_level_head(response),
-                self.category_head(response),
-                self.query_risk_level_head(query),
-                self.query_category_head(query),
-            )
+                inner = self.risk_level_category_layernorm(self.risk_level_category_pre(inner))
+            return self.risk_level_head(inner), self.category_head(inner)
+
+    def query_heads(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of a prompt's risk and category, in float32, for states [..., hidden]."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            inner = hidden.float()
+            if not self.config.is_generative:
+                inner = self.query_risk_level_category_layernorm(self.query_risk_level_category_pre(inner))
+            return self.query_risk_level_head(inner), self.query_category_head(inner)
 
     def forward(self, ids: Tensor, cache: KVCache | None = None) -> GuardOutput:
         """Return the logits at every position of ids, int64 [B, T]."""

@@ -23,7 +23,7 @@ def training_rows(config: Path) -> Iterator[tuple[Row, int]]:
     """
     settings = load_settings(config, SftSettings)
     for name, source in settings.sources.items():
-        for row in _rows(settings.data_dir / name, source, settings.seed):
+        for row in source_rows(settings.data_dir / name, source, settings.seed):
             if is_held_out(family(row)):
                 continue
             yield row, source.repeat
@@ -39,7 +39,7 @@ def held_out_rows(config: Path) -> Iterator[Row]:
     """
     settings = load_settings(config, SftSettings)
     for name, source in settings.sources.items():
-        for row in _rows(settings.data_dir / name, source, settings.seed):
+        for row in source_rows(settings.data_dir / name, source, settings.seed):
             if is_held_out(family(row)):
                 yield row
 
@@ -62,7 +62,12 @@ def family(row: Row) -> str:
     return next((m.content for m in row.messages if m.role is Role.USER), row.messages[-1].content)
 
 
-def _rows(path: Path, source: Source, seed: int) -> Iterator[Row]:
+def source_rows(path: Path, source: Source, seed: int) -> Iterator[Row]:
+    """Yield the labelled rows of one file that a recipe trains on.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a row does not follow the schema.
+    """
     for values in select_rows(path, replace(source, unlabelled=False), seed):
         yield _parse(path, values)
 

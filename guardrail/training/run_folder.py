@@ -4,6 +4,7 @@ import json
 import platform
 import shutil
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from math import cos, pi
 from pathlib import Path
@@ -23,13 +24,30 @@ class RunFolder:
         path: the folder.
     """
 
-    def __init__(self, path: Path, config: Path, *, resume: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: Path,
+        *,
+        resume: bool,
+        packages: Sequence[str] = ("torch", "tokenizers", "numpy"),
+        writes: bool = True,
+    ) -> None:
         """Begin or continue a run.
+
+        Args:
+            path: the folder.
+            config: the settings' file, of which a copy is kept.
+            resume: whether the folder may hold the run already.
+            packages: whose versions the log names.
+            writes: False for a process that only looks on: it checks and writes nothing.
 
         Raises:
             ConfigurationError: the folder holds a run and `resume` is False, or other settings than `config`.
         """
-        self.path = path
+        self.path, self._writes = path, writes
+        if not writes:
+            return
         kept = path / "settings.toml"
         if kept.exists() and not resume:
             raise ConfigurationError(f"{path} holds a run", hint="--resume continues it; another `output` starts anew")
@@ -41,11 +59,13 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         if not kept.exists():
             shutil.copyfile(config, kept)
-        packages = {name: version(name) for name in ("torch", "tokenizers", "numpy")}
-        self.log({"event": "start", "resume": resume, "python": platform.python_version(), **packages})
+        versions = {name: version(name) for name in packages}
+        self.log({"event": "start", "resume": resume, "python": platform.python_version(), **versions})
 
     def log(self, values: dict[str, Any]) -> None:
         """Append one line to log.jsonl."""
+        if not self._writes:
+            return
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": time.time(), **values}) + "\n")
 

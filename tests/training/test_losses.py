@@ -1,6 +1,7 @@
 """The four terms against values worked out by hand."""
 
 import math
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from guardrail.network import GuardNetwork
 from guardrail.taxonomy import RESPONSE_LABELS, RiskLevel
 from guardrail.training.examples import IGNORED, to_example
 from guardrail.training.losses import Batch, guard_losses
-from guardrail.training.sft import collate
+from guardrail.training.tuning.batches import collate
 from tests.tiny import tiny_config
 
 SAFE, UNSAFE = (RESPONSE_LABELS.risks.index(level) for level in (RiskLevel.SAFE, RiskLevel.UNSAFE))
@@ -37,6 +38,7 @@ def batch(**changes: object) -> Batch:
         "response_category": torch.tensor([IGNORED, IGNORED]),
         "teacher": torch.zeros(2, N_RISKS),
         "teacher_share": torch.zeros(2),
+        "query_share": torch.zeros(2),
     }
     return Batch(**{**empty, **changes})  # type: ignore[arg-type]  # names and types as in the dataclass
 
@@ -99,6 +101,60 @@ def test_a_teacher_takes_its_share(network: GuardNetwork, hidden: torch.Tensor) 
     log = network.heads(hidden[0, 0]).risk_level_logits.detach().log_softmax(-1)
     soft = -float((log * teacher[0]).sum())
     assert float(found.mean().detach()) == pytest.approx(0.5 * -float(log[UNSAFE]) + 0.5 * soft, rel=1e-5)
+
+
+def test_a_teacher_takes_its_share_of_a_prompt(network: GuardNetwork, hidden: torch.Tensor) -> None:
+    """At its closing token; the row beside it, without one, keeps its label."""
+    teacher = torch.tensor([[0.5, 0.25, 0.25], [0.0] * 3])
+    labelled = batch(query_risk=torch.tensor([UNSAFE, SAFE]), teacher=teacher, query_share=torch.tensor([0.25, 0.0]))
+    found = guard_losses(network, hidden, labelled)
+    log = network.heads(hidden[0, 3]).query_risk_level_logits.detach().log_softmax(-1)
+    first = 0.75 * -float(log[UNSAFE]) + 0.25 * -float((log * teacher[0]).sum())
+    second = nll(network.heads(hidden[1, 0]).query_risk_level_logits, SAFE)
+    assert float(found.mean().detach()) == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_a_teacher_says_nothing_before_the_onset(network: GuardNetwork, hidden: torch.Tensor) -> None:
+    """There the label, Safe, stands alone; from the onset on the teacher has its share."""
+    risk = torch.tensor([[SAFE, UNSAFE] + [IGNORED] * 3, [IGNORED] * 5])
+    teacher = torch.tensor([[0.1, 0.8, 0.1], [0.0] * 3])
+    found = guard_losses(
+        network, hidden, batch(response_risk=risk, teacher=teacher, teacher_share=torch.tensor([0.5, 0.0]))
+    )
+    logits = network.heads(hidden[0]).risk_level_logits.detach()
+    after = 0.5 * nll(logits[1], UNSAFE) - 0.5 * float((logits[1].log_softmax(-1) * teacher[0]).sum())
+    assert float(found.mean().detach()) == pytest.approx((nll(logits[0], SAFE) + after) / 2, rel=1e-5)
+
+
+def test_weights_and_labels_go_by_name(hidden: torch.Tensor) -> None:
+    """Heads whose outputs stand in another order: Safe, last there, has Safe's weight and starts no category."""
+    turned = replace(RESPONSE_LABELS, risks=RESPONSE_LABELS.risks[::-1])
+    network = GuardNetwork.init(tiny_config(response_labels=turned), 0)
+    safe, unsafe = (turned.risks.index(level) for level in (RiskLevel.SAFE, RiskLevel.UNSAFE))
+    risk = torch.tensor([[safe] + [IGNORED] * 4, [unsafe] + [IGNORED] * 4])
+    labelled = batch(response_risk=risk, response_category=torch.tensor([2, 2]))
+    found = guard_losses(network, hidden, labelled, torch.tensor([2.0, 1.0, 1.0]))
+    logits = network.heads(hidden[:, 0]).risk_level_logits
+    assert float(found.sums[2].detach()) == pytest.approx(2 * nll(logits[0], safe) + nll(logits[1], unsafe), rel=1e-5)
+    assert found.counts.tolist() == [0, 0, 2, 1]
+
+
+def test_parts_of_a_step_add_up_to_it(network: GuardNetwork, hidden: torch.Tensor) -> None:
+    """With the counts of the step: a part that has no row of a term adds nothing to it."""
+    labelled = batch(
+        query_risk=torch.tensor([UNSAFE, SAFE]), query_position=torch.tensor([3, 1]),
+        response_risk=torch.tensor([[UNSAFE] * 5, [IGNORED] * 5]),
+    )  # fmt: skip
+    whole = guard_losses(network, hidden, labelled)
+    parts = [
+        guard_losses(
+            network, hidden[i : i + 1], Batch(**{f.name: getattr(labelled, f.name)[i : i + 1] for f in fields(Batch)})
+        )
+        for i in (0, 1)
+    ]
+    assert [part.counts.tolist() for part in parts] == [[1, 0, 1, 0], [1, 0, 0, 0]]
+    together = sum(float(part.mean(whole.counts).detach()) for part in parts)
+    assert together == pytest.approx(float(whole.mean().detach()), rel=1e-5)
 
 
 def test_an_untrained_network_knows_nothing(network: GuardNetwork) -> None:

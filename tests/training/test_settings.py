@@ -46,7 +46,7 @@ def test_values_arrive_with_their_types_and_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("epoch = 2\n[sources]\n", r"run\.toml: unknown key 'epoch'; valid: batch_tokens, .*epochs"),
+        ("epoch = 2\n[sources]\n", r"run\.toml: unknown key 'epoch'; valid: activation_checkpointing, .*epochs"),
         ('[sources."a"]\nmax_row = 5\n', r"sources, a: unknown key 'max_row'; valid: as_answer, max_rows, .*repeat"),
     ],
 )

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from guardrail.audit.pages.figures import Table
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.learners.crossing import UNLABELLED
 from guardrail.training.learners.learning import LEVELS
-from guardrail.training.recipe.figures import Table
 from guardrail.training.recipe.rows import RecipeRow
 
 MOST_GROUPS = 30

@@ -21,6 +21,7 @@ from guardrail.training.examples import IGNORED, Example, to_example
 from guardrail.training.learners.learning import FloatArray, Lesson, Levels, Variant
 from guardrail.training.learners.settings import LearnerSettings
 from guardrail.training.recipe.rows import RecipeRow, to_values
+from guardrail.training.tuning.batches import batches_by_length, collate
 from guardrail.whole_files import write_whole
 
 try:
@@ -82,14 +83,14 @@ class SftPanel:
         is_prompt = [row.target is Direction.PROMPT for row in rows]
         found = np.zeros((len(self._networks), len(rows), len(self._levels)), np.float32)
         for number, network in enumerate(self._networks):
-            for batch in sft.batches_by_length(examples, self._budget):
+            for batch in batches_by_length(examples, self._budget):
                 found[number, batch] = self._judge(network, [examples[i] for i in batch], [is_prompt[i] for i in batch])
         return found
 
     @torch.inference_mode()
     def _judge(self, network: GuardNetwork, examples: list[Example], is_prompt: list[bool]) -> FloatArray:
         """Return float32 [example, level]."""
-        hidden = network.hidden_states(sft.collate(examples).ids)
+        hidden = network.hidden_states(collate(examples).ids)
         found = [
             self._prompt(network, hidden[i, example.query_position])
             if is_prompt[i]

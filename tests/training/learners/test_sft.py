@@ -4,18 +4,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.taxonomy import RiskLevel
-from guardrail.training import sft
 from guardrail.training.learners.learning import Lesson, Variant, check_learner, open_learner
 from guardrail.training.learners.settings import LearnerSettings
 from guardrail.training.recipe.rows import RecipeRow
+from guardrail.training.tuning.trainer import GuardTrainer
 from tests.tiny import write_tiny
 from tests.training.learners.toy import toy_rows
 
@@ -77,16 +79,16 @@ def test_a_killed_run_goes_on_from_its_checkpoint(start: Path, tmp_path: Path, m
     """The second start takes the steps that were missing, and the classifier is the one of an undisturbed run."""
     rows, settings = clear_rows(), settings_of(start, epochs=4, save_minutes=0)
     calm = open_learner(settings, tmp_path / "calm", 1).learn("toy", lessons_of(rows), BINARY, [EVEN])
-    step, n_steps = sft.SftTrainer.step, 0
+    step, n_steps = GuardTrainer.training_step, 0
 
-    def killed(self: sft.SftTrainer) -> float:
+    def killed(trainer: GuardTrainer, *values: Any) -> torch.Tensor:
         nonlocal n_steps
         n_steps += 1
         if n_steps == 5:
             raise KeyboardInterrupt
-        return step(self)
+        return step(trainer, *values)
 
-    monkeypatch.setattr(sft.SftTrainer, "step", killed)
+    monkeypatch.setattr(GuardTrainer, "training_step", killed)
     with pytest.raises(KeyboardInterrupt):
         open_learner(settings, tmp_path / "killed", 1).learn("toy", lessons_of(rows), BINARY, [EVEN])
     again = open_learner(settings, tmp_path / "killed", 1).learn("toy", lessons_of(rows), BINARY, [EVEN])
