@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guardrail.errors import ConfigurationError
 from guardrail.evaluation.datasets import load_dataset
+from guardrail.evaluation.left_out import group_of, is_left_out
 from guardrail.evaluation.rows import Row, Tally, read_rows
 
 _SEED = 11
@@ -23,10 +24,14 @@ class FileUse(_Strict):
 
     Attributes:
         langs: only these languages; empty takes all.
+        left_out: only the groups of rows that a recipe leaves out with the same share; 0 takes all.
+        group: key of `meta` whose value groups rows; empty: the first message does.
         user_turns: judge also the prompt that each harmless answer answers, as a Safe row of its own.
     """
 
     langs: tuple[str, ...] = ()
+    left_out: float = Field(0.0, ge=0, le=1)
+    group: str = ""
     user_turns: bool = False
 
 
@@ -82,9 +87,7 @@ class Protocol(_Strict):
         rows: list[Row] = []
         for name, use in self.files.items():
             found = [
-                row
-                for row in read_rows(self.data_dir / name, tally=tally, skip_bad=skip_bad)
-                if not use.langs or row.lang in use.langs
+                row for row in read_rows(self.data_dir / name, tally=tally, skip_bad=skip_bad) if _is_measured(row, use)
             ]
             sample = found if self.limit is None else _sample(found, self.limit)
             rows += sample
@@ -99,6 +102,12 @@ class Protocol(_Strict):
         read = load_dataset(name, path, tally, skip_bad=skip_bad)
         found = [row for row in read if not use.langs or row.lang in use.langs]
         return found if self.limit is None else _sample(found, self.limit)
+
+
+def _is_measured(row: Row, use: FileUse) -> bool:
+    if use.langs and row.lang not in use.langs:
+        return False
+    return not use.left_out or is_left_out(group_of(row.messages, row.meta, use.group), use.left_out)
 
 
 def _explain(error: Any) -> str:

@@ -14,10 +14,11 @@ from pydantic import Field
 from guardrail.conversation import ANSWER_HEADER, EMPTY_THINKING, judged_prompts, render, render_prompt, to_messages
 from guardrail.encoding import GuardTokenizer, IncrementalEncoder, Token
 from guardrail.errors import ConfigurationError
+from guardrail.evaluation.left_out import group_of, is_left_out
 from guardrail.evaluation.rows import parse_row
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, LabelSet, RiskLevel, category_name
 from guardrail.training.corpus import is_held_out, read_objects
-from guardrail.training.settings import Count
+from guardrail.training.settings import Count, Share
 
 Teach = Callable[[Sequence[Mapping[str, Any]]], Sequence[tuple[float, ...] | None]]
 """From all rows to the probabilities of an answer's risk levels, in the order of `RESPONSE_LABELS`."""
@@ -54,6 +55,8 @@ class Source:
         max_rows: most rows of each risk level; 0 takes all.
         repeat: times each row is seen an epoch.
         skip_langs: languages left out whole, for measuring.
+        leave_out: share of groups left out whole, for measuring; a protocol of `guardrail evaluate` names them alike.
+        group: key of `meta` whose value groups rows; empty: the first message does.
         prompt_is_safe: whether the user turn of a response row is an ordinary, harmless request.
         as_answer: whether statements labelled as prompts are trained a second time as answers to nothing.
         unlabelled: whether rows without a label are taken too; only a teacher says something about them.
@@ -62,6 +65,8 @@ class Source:
     max_rows: Annotated[int, Field(ge=0)] = 0
     repeat: Count = 1
     skip_langs: tuple[str, ...] = ()
+    leave_out: Share = 0.0
+    group: str = ""
     prompt_is_safe: bool = False
     as_answer: bool = False
     unlabelled: bool = False
@@ -195,6 +200,7 @@ def select_rows(path: Path, source: Source, seed: int) -> list[dict[str, Any]]:
         for r in read_objects(path, _NEEDED)
         if (r["risk"] is not None or source.unlabelled) and r["lang"] not in source.skip_langs
     ]
+    rows = [row for row in rows if not _is_left_out(row, source)]
     chosen = _draw(rows, source.max_rows, seed) if source.max_rows else rows
     return chosen + [_as_answer(row) for row in chosen] if source.as_answer else chosen
 
@@ -205,6 +211,11 @@ def _checked(path: Path, row: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigurationError(f"{path.name}, row {row.get('id')!r}: {error}") from None
     return row
+
+
+def _is_left_out(row: Mapping[str, Any], source: Source) -> bool:
+    group = group_of(row["messages"], row.get("meta"), source.group)
+    return is_left_out(group, source.leave_out)
 
 
 def _as_answer(row: dict[str, Any]) -> dict[str, Any]:

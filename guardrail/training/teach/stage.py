@@ -1,0 +1,171 @@
+"""`guardrail train teach`: the labelled rows again, with `meta.teacher`, by teachers that have not seen a row's family.
+
+Ours, not in the technical report: a small network learns labels by heart, noise included, while the mean of teachers
+that see words and of teachers that see a sentence encoder's vectors carries over to other sources. Answers that turn
+harmful at a known place and tool results, where a few words among many decide, have no soft label.
+"""
+
+import gzip
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from sklearn.metrics import roc_auc_score
+
+from guardrail.errors import ConfigurationError
+from guardrail.evaluation.baseline import RISKS
+from guardrail.taxonomy import RiskLevel
+from guardrail.training.distil.texts import Place, Unit
+from guardrail.training.distil.vectors import unit_vectors
+from guardrail.training.examples import select_rows
+from guardrail.training.run_folder import progress_bar
+from guardrail.training.settings import load_settings
+from guardrail.training.teach.members import Floats, Lesson, Places, by_vectors, by_words
+from guardrail.training.teach.settings import Member, TeachSettings
+from guardrail.whole_files import write_whole
+
+_TARGETS = ("prompt", "response")
+_LEVELS = {level.value.lower(): i for i, level in enumerate(RISKS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A row, and where it came from."""
+
+    file: str
+    row: dict[str, Any]
+
+    @property
+    def text(self) -> str:
+        """What is judged."""
+        content: str = self.row["messages"][-1]["content"]
+        return content
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether teachers are asked about it."""
+        last = self.row["messages"][-1]["role"]
+        return last != "tool" and self.row["unsafe_start_char"] is None and bool(self.text.strip())
+
+
+def main(config: Path) -> None:
+    """Write the files that a TOML file describes."""
+    settings = load_settings(config, TeachSettings)
+    if "encoder" in settings.members and settings.encoder is None:
+        raise ConfigurationError('the member "encoder" needs an [encoder]', hint="name its model there")
+    torch.set_num_threads(settings.threads)
+    rows = [
+        Taught(name, row)
+        for name, source in settings.sources.items()
+        for row in select_rows(settings.data_dir / name, replace(source, as_answer=False), settings.seed)
+    ]
+    settings.output.mkdir(parents=True, exist_ok=True)
+    said, figures = teach(rows, settings)
+    _write(rows, said, settings.output)
+    write_whole(settings.output / "teachers.json", json.dumps(figures, indent=1).encode())
+
+
+def teach(rows: Sequence[Taught], settings: TeachSettings) -> tuple[dict[int, list[float]], dict[str, Any]]:
+    """Return the probabilities of Safe, Controversial and Unsafe by the place of the row, and how well each kind of
+    teacher ranks the labelled rows that it has not seen: AUC by direction, member and source.
+    """
+    found: dict[int, list[float]] = {}
+    figures: dict[str, Any] = {}
+    vectors = _vectors(rows, settings)
+    for target in _TARGETS:
+        places = np.array([i for i, one in enumerate(rows) if one.row["target"] == target and one.is_taught], np.intp)
+        if not len(places):
+            continue
+        lesson = _lesson([rows[i] for i in places], None if vectors is None else vectors[places], settings)
+        folds = np.array([_fold(rows[i].row, settings.folds) for i in places])
+        with Console(stderr=True).status(f"teachers of {target}s: {len(places)} rows, {settings.folds} folds"):
+            logits = {member: _out_of_fold(member, lesson, folds, settings) for member in settings.members}
+        mean = np.mean(list(logits.values()), 0)
+        shares = np.exp(mean - mean.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        found |= {int(i): [round(float(p), 5) for p in row] for i, row in zip(places, shares, strict=True)}
+        sources = [rows[i].row["source"] for i in places]
+        figures[target] = {
+            name: _areas(said, lesson.levels, sources) for name, said in (*logits.items(), ("all", mean))
+        }
+    return found, figures
+
+
+def _vectors(rows: Sequence[Taught], settings: TeachSettings) -> Floats | None:
+    if settings.encoder is None or "encoder" not in settings.members:
+        return None
+    texts = [one.text if one.text.strip() else "." for one in rows]
+    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    units = [Unit(text, Place.PROMPT) for text in distinct]
+    with progress_bar() as bar:
+        found = unit_vectors(units, settings.encoder, settings.output / "vectors", bar).astype(np.float32)
+    return found[[distinct[text] for text in texts]]
+
+
+def _lesson(rows: Sequence[Taught], vectors: Floats | None, settings: TeachSettings) -> Lesson:
+    levels = np.array([_LEVELS.get(one.row["risk"] or "", -1) for one in rows])
+    groups = [(one.row["source"], one.row["risk"]) for one in rows]
+    counts = Counter(groups)
+    weights = np.array([counts[group] ** settings.source_power for group in groups])
+    for is_harmful in (False, True):
+        chosen = (levels > 0) == is_harmful
+        weights[chosen] /= max(weights[chosen & (levels >= 0)].sum(), 1e-9)
+    return Lesson([one.text for one in rows], levels, (weights * len(rows)).astype(np.float32), vectors)
+
+
+def _out_of_fold(member: Member, lesson: Lesson, folds: NDArray[np.intp], settings: TeachSettings) -> Floats:
+    """Return float32 [row, risk]: each labelled row by the teacher of its fold, others by the mean of all."""
+    labelled = lesson.levels >= 0
+    logits = np.zeros((len(folds), len(RISKS)), np.float32)
+    for fold in range(settings.folds):
+        learned = np.flatnonzero(labelled & (folds != fold))
+        asked = np.flatnonzero(~labelled | (folds == fold))
+        said = _ask(member, lesson, learned, asked, settings)
+        logits[asked] += said / np.where(labelled[asked], 1, settings.folds)[:, None]
+    return logits
+
+
+def _ask(member: Member, lesson: Lesson, learned: Places, asked: Places, settings: TeachSettings) -> Floats:
+    if member == "words":
+        return by_words(lesson, learned, asked)
+    return by_vectors(lesson, learned, asked, settings.strength)
+
+
+def _fold(row: dict[str, Any], n: int) -> int:
+    """Return the fold of a row's family: rows that share their first message share it."""
+    opening = row["messages"][0]["content"][:60].encode(errors="replace")
+    return int.from_bytes(hashlib.blake2b(opening, digest_size=4).digest(), "big") % n
+
+
+def _areas(logits: Floats, levels: NDArray[np.int64], sources: Sequence[str]) -> dict[str, float]:
+    """Return the AUC over all labelled rows and over those of each source that has both classes."""
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    score = 1 - shares[:, RISKS.index(RiskLevel.SAFE)] / shares.sum(1)
+    found = {}
+    for name in ("", *sorted(set(sources))):
+        chosen = (levels >= 0) & np.array([not name or source == name for source in sources])
+        gold = levels[chosen] > 0
+        if gold.any() and not gold.all():
+            found[name or "all sources"] = round(float(roc_auc_score(gold, score[chosen])), 4)
+    return found
+
+
+def _write(rows: Sequence[Taught], said: dict[int, list[float]], folder: Path) -> None:
+    by_file: dict[str, list[str]] = {}
+    for i, one in enumerate(rows):
+        row = one.row
+        if i in said:
+            row = {**row, "meta": {**(row.get("meta") or {}), "teacher": said[i]}}
+        by_file.setdefault(one.file, []).append(json.dumps(row, ensure_ascii=False))
+    for name, lines in by_file.items():
+        path = folder / Path(name).name
+        data = ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+        write_whole(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
