@@ -28,6 +28,29 @@ def pretrain(config: Path, *, resume: Flag = False) -> None:
     stage.main(config, resume=resume)
 
 
+def distil(config: Path, *, resume: Flag = False) -> None:
+    """Train the backbone to foretell what a sentence encoder says of whole texts.
+
+    Args:
+        config: TOML file with the settings of the run.
+        resume: go on from the last checkpoint in the run folder.
+    """
+    from guardrail.training.distil import stage
+
+    stage.main(config, resume=resume)
+
+
+def teach(config: Path) -> None:
+    """Write labelled rows with the soft labels of an ensemble of teachers, none of which has seen the row's family.
+
+    Args:
+        config: TOML file with the settings.
+    """
+    from guardrail.training.teach import stage
+
+    stage.main(config)
+
+
 def sft(config: Path, *, resume: Flag = False) -> None:
     """Train the four heads on labelled text.
 
@@ -36,5 +59,17 @@ def sft(config: Path, *, resume: Flag = False) -> None:
         resume: go on from the last checkpoint in the run folder.
     """
     from guardrail.training import sft as stage
+
+    stage.main(config, resume=resume)
+
+
+def sft_gen(config: Path, *, resume: Flag = False) -> None:
+    """Train a language model to write verdicts as Qwen3Guard-Gen does.
+
+    Args:
+        config: TOML file with the settings of the run.
+        resume: go on from the last state in the run folder.
+    """
+    from guardrail.training import sft_gen as stage
 
     stage.main(config, resume=resume)

@@ -55,6 +55,7 @@ class DistilSettings:
         seed: of selection, order and noise.
         save_minutes: time between checkpoints.
         threads: of torch.
+        compile: whether to compile the backbone.
     """
 
     data_dir: Path
@@ -76,3 +77,4 @@ class DistilSettings:
     seed: Seed = 1
     save_minutes: NotNegative = 5
     threads: Count = 2
+    compile: bool = False

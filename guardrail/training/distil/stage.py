@@ -46,7 +46,7 @@ def _distiller(settings: DistilSettings, units: list[Unit], tokenizer: GuardToke
     with progress_bar() as bar:
         vectors = unit_vectors(units, settings.encoder, folder.path / "vectors", bar)
     framing = Framing(tokenizer, settings.max_length)
-    framed = [framing.encode(unit) for unit in units]
+    framed = [(np.asarray(ids, np.int32), start) for ids, start in map(framing.encode, units)]
     folder.log({"event": "texts", "texts": len(units), "tokens": sum(len(ids) for ids, _ in framed)})
     is_answer = np.array([unit.place is Place.ANSWER for unit in units])
     distiller = Distiller(settings, framed, is_answer, vectors, tokenizer.vocab_size)

@@ -32,7 +32,7 @@ class Distiller:
     def __init__(
         self,
         settings: DistilSettings,
-        framed: list[tuple[list[int], int]],
+        framed: list[tuple[NDArray[np.int32], int]],
         is_answer: NDArray[np.bool_],
         vectors: NDArray[np.float16],
         vocab_size: int,
@@ -41,7 +41,7 @@ class Distiller:
 
         Args:
             settings: of the run.
-            framed: each text's ids, and how many of them stand before it.
+            framed: each text's ids, int32 [position], and how many of them stand before it.
             is_answer: bool [text].
             vectors: float16 [text, size], the encoder's.
             vocab_size: of the tokenizer.
@@ -59,6 +59,8 @@ class Distiller:
         with torch.no_grad():
             self.head.weight.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(settings.seed))
             self.head.bias.zero_()
+        run = self.network.hidden_states
+        self._states = torch.compile(run, dynamic=True) if settings.compile else run
         self.step_number, self.spent_s = 0, 0.0
         self._epoch_batches: tuple[int, list[list[int]]] = (-1, [])
         self.n_steps = max(1, int(len(self._batches(0)) * settings.epochs))
@@ -97,7 +99,7 @@ class Distiller:
         """Return the loss, and float32 [text] cosines at the last position."""
         ids, weights, last = self._batch(places, rng)
         with torch.autocast("cpu", torch.bfloat16):
-            states = self.network.hidden_states(ids)
+            states = self._states(ids)
         targets = F.normalize(torch.from_numpy(self._vectors[places].astype(np.float32)) - self._mean, dim=1)
         row, _ = torch.nonzero(weights, as_tuple=True)
         guesses = F.normalize(self.head(states[weights > 0].float()), dim=1)
