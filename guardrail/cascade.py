@@ -58,6 +58,12 @@ class CascadeReader:
         """
         self._cheap, self._strong = cheap, strong
 
+    @property
+    def models(self) -> tuple[ModelInfo, ...]:
+        """The strong model, and those behind it."""
+        behind = self._strong.reader.models if isinstance(self._strong.reader, CascadeReader) else ()
+        return (self._strong.engine.info, *behind)
+
     def prompt(self, tapes: Tapes, policy: Policy, messages: Sequence[Message], reading: PromptReading) -> Steps[None]:
         """Judge the last turn with the cheap model, and in doubt with the strong one.
 

@@ -1,18 +1,19 @@
 """What one check or stream needs of its guard, and what both uses of a guard share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from guardrail.actions import Action
 from guardrail.conversation import Message
 from guardrail.decision import Decision, Direction, Failure, Identity, Reason
-from guardrail.engines.base import Engine
+from guardrail.engines.base import Engine, ModelInfo
 from guardrail.errors import PolicyError
 from guardrail.policy import Policy
 from guardrail.reader import AnswerReader, PromptReading, Reader
 from guardrail.repair import Attempt
 from guardrail.reuse import Tapes
+from guardrail.stop_texts import STOP_TEXTS
 from guardrail.tape import Receipt, Steps
 from guardrail.taxonomy import Category
 from guardrail.tool_rules import Trust
@@ -99,17 +100,25 @@ class Context:
 
 
 def identify(engine: Engine, policy: Policy) -> Identity:
-    """Return who decides: a model by a policy.
+    """Return who decides: a model by a policy."""
+    info = engine.info
+    return Identity(info.name, info.sha256, info.engine, info.precision, policy.name, policy.sha256)
+
+
+def check_categories(policy: Policy, models: Iterable[ModelInfo]) -> None:
+    """Refuse a policy with a rule or a message for a category that no model of the guard can name.
+
+    It could never apply. The published categories are always allowed: one policy serves models with and without them.
 
     Raises:
-        PolicyError: the policy names a category that neither the model nor the taxonomy knows.
+        PolicyError: it has one; the valid names are listed.
     """
-    info = engine.info
-    known = {c.value for c in Category} | {*info.prompt_labels.categories, *info.response_labels.categories}
-    named = {*policy.prompt.categories, *policy.response.categories}
+    known = {category.value for category in Category}
+    for info in models:
+        known |= {*info.prompt_labels.categories, *info.response_labels.categories}
+    named = {*policy.prompt.categories, *policy.response.categories, *(policy.messages.keys() - STOP_TEXTS.keys())}
     if not named <= known:
         raise PolicyError(f"unknown category {min(named - known)!r}; valid: {', '.join(sorted(known))}")
-    return Identity(info.name, info.sha256, info.engine, info.precision, policy.name, policy.sha256)
 
 
 def explain(error: Exception) -> Failure:

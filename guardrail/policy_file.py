@@ -23,6 +23,7 @@ PolicySource = str | Path | Policy
 READY_POLICIES = ("strict", "balanced", "loose", "shadow")
 """Names of the policies that are shipped, as documented TOML files."""
 
+_PUBLISHED = frozenset(category.value for category in Category)
 
 V = TypeVar("V")
 
@@ -129,14 +130,14 @@ def parse_policy(text: str) -> Policy:
         parsed = _PolicyFile.model_validate(values)
     except ValidationError as error:
         raise PolicyError("; ".join(_explain(e) for e in error.errors())) from error
-    known = {category.value for category in Category} | set(parsed.custom_categories)
+    custom = frozenset(parsed.custom_categories)
     made = {"custom_categories", "prompt", "response", "messages", "tools", "cascade", "normalise"}
     values = parsed.model_dump(exclude=made)
     return Policy(
         **values,
-        messages=dict(_by_category(parsed.messages, known | STOP_TEXTS.keys())),
-        prompt=_rules(parsed.prompt, known),
-        response=_rules(parsed.response, known),
+        messages=dict(_by_category(parsed.messages, custom and custom | STOP_TEXTS.keys())),
+        prompt=_rules(parsed.prompt, custom),
+        response=_rules(parsed.response, custom),
         tools=_tools(parsed.tools),
         cascade=CascadeRules(**parsed.cascade.model_dump()),
         normalise=NormaliseRules(**parsed.normalise.model_dump()),
@@ -149,30 +150,31 @@ def _tools(parsed: _ToolsFile) -> ToolRules:
     return ToolRules(default, names, controversial=parsed.controversial, on_result=parsed.on_result)
 
 
-def _rules(parsed: _RulesFile, known: set[str]) -> Rules:
-    rules = {name: CategoryRule(**v.model_dump()) for name, v in _by_category(parsed.categories, known).items()}
+def _rules(parsed: _RulesFile, custom: frozenset[str]) -> Rules:
+    rules = {name: CategoryRule(**v.model_dump()) for name, v in _by_category(parsed.categories, custom).items()}
     return Rules(**parsed.model_dump(exclude={"categories"}), categories=rules)
 
 
-def _by_category(table: Mapping[str, V], known: set[str]) -> dict[str, V]:
-    """Return a table under canonical names; two spellings of one category are refused."""
+def _by_category(table: Mapping[str, V], custom: frozenset[str]) -> dict[str, V]:
+    """Return a table under canonical names; two spellings of one category are refused.
+
+    Args:
+        table: by any spelling of a category.
+        custom: names that the file declares besides the published ones; where it declares none, a name can only be
+            refused by the guard, which knows its model's categories.
+    """
     named: dict[str, V] = {}
     for spelling, value in table.items():
-        name = _known_category(spelling, known)
+        name = category_name(spelling)
+        if custom and name not in custom | _PUBLISHED:
+            raise PolicyError(
+                f"unknown category {spelling!r}; valid: {', '.join(sorted(custom | _PUBLISHED))}",
+                hint="custom_categories names the model's own; without it the guard checks names by its model",
+            )
         if name in named:
             raise PolicyError(f"category {name!r} stands twice, once as {spelling!r}")
         named[name] = value
     return named
-
-
-def _known_category(spelling: str, known: set[str]) -> str:
-    name = category_name(spelling)
-    if name not in known:
-        raise PolicyError(
-            f"unknown category {spelling!r}; valid: {', '.join(sorted(known))}",
-            hint="a model's own categories are named in custom_categories",
-        )
-    return name
 
 
 def _explain(error: Any) -> str:

@@ -56,6 +56,16 @@ def quantise_rows(table: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
     return rows, scales
 
 
+def dequantise_blocks(stored: NDArray[np.uint8], scales: FloatArray, bits: int, n_inputs: int) -> FloatArray:
+    """Return the matrix that MatMulNBits multiplies by, float32 [output, input]: the other way round of
+    `quantise_blocks`.
+    """
+    if bits == 4:
+        stored = np.stack([stored & 15, stored >> 4], -1).reshape(*stored.shape[:2], -1)
+    blocks = (stored.astype(np.float32) - np.float32(ZERO[bits])) * scales[..., None]
+    return np.ascontiguousarray(blocks.reshape(len(stored), -1)[:, :n_inputs])
+
+
 def _quantise(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return whole numbers in [-127, 127] and the scale of each last axis; 1 where all is zero."""
     scales = np.abs(values).max(axis=-1) / np.float32(_LARGEST)

@@ -108,7 +108,10 @@ MINIMAL = f'name = "mine"\n[prompt]\n{RULES}[response]\n{RULES}'
         (MINIMAL + "debounce = 0", "response.debounce"),
         (MINIMAL + "debunce = 1", "response.debunce: unknown key; valid: categories"),
         (MINIMAL + "unsafe_threshold = 1.5", "response.unsafe_threshold"),
-        (MINIMAL + '[response.categories.Weather]\nunsafe = "flag"', "unknown category 'Weather'; valid: Copyright"),
+        (
+            'custom_categories = ["Climate"]\n' + MINIMAL + '[response.categories.Weather]\nunsafe = "flag"',
+            "unknown category 'Weather'; valid: Climate, Copyright",
+        ),
         (MINIMAL + '[response.categories.PII]\nunsave = "flag"', "valid: controversial, threshold, unsafe"),
         (MINIMAL.replace("[response]", "debounce = 2\n[response]"), "single verdict"),
         ('on_held = "allow"\n' + MINIMAL, "never released"),
@@ -124,11 +127,12 @@ def test_bad_policies_are_refused_with_what_is_valid(text: str, says: str) -> No
     assert says in str(caught.value)
 
 
-def test_custom_categories_are_named_in_the_file() -> None:
-    """A model's own categories may carry rules once they are declared."""
-    policy = parse_policy(
-        'custom_categories = ["Weather"]\n' + MINIMAL + '[response.categories.Weather]\nunsafe = "flag"'
-    )
+@pytest.mark.parametrize("declared", ["", 'custom_categories = ["Weather"]\n'], ids=["undeclared", "declared"])
+def test_custom_categories_may_carry_rules(declared: str) -> None:
+    """A model's own categories need not be declared: the guard checks them by its model. Where some are, others are
+    refused with the file.
+    """
+    policy = parse_policy(declared + MINIMAL + '[response.categories.Weather]\nunsafe = "flag"')
     assert policy.response.categories["Weather"].unsafe is Action.FLAG
 
 

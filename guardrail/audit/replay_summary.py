@@ -105,6 +105,7 @@ class Summary:
         limits: records on which a setting decides that cannot be replayed, by setting.
         groups: records by direction, and all of them.
         categories: decisions that are not "allow", by category, before and after.
+        known_categories: what the models behind the records can name.
         made_by: records by the name and hash of the policy they were made under.
         n_chars: characters released before, after, withheld anew and released anew, where both are known.
     """
@@ -115,6 +116,7 @@ class Summary:
         self.limits: Counter[str] = Counter()
         self.groups: dict[str, Group] = {ALL: Group()}
         self.categories: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+        self.known_categories: set[str] = set()
         self.made_by: Counter[tuple[str, str]] = Counter()
         self.n_chars: Counter[str] = Counter()
         self._offsets = array("q"), array("q")
@@ -123,6 +125,7 @@ class Summary:
         """Count a record."""
         self.n_records += 1
         self.made_by[record.policy, record.policy_sha256] += 1
+        self.known_categories |= (record.category_probabilities or {}).keys()
         if isinstance(compared, Gap):
             self.gaps[compared] += 1
             return

@@ -43,7 +43,11 @@ _COMMANDS = {
 _STAGES = {
     "tokenizer": ("guardrail.cli.train:tokenizer", "Train a tokenizer with Qwen3's rules."),
     "pretrain": ("guardrail.cli.train:pretrain", "Train the backbone as a language model."),
+    "distil": ("guardrail.cli.train:distil", "Train the backbone to foretell a sentence encoder's vectors."),
+    "teach": ("guardrail.cli.train:teach", "Give labelled rows the soft labels of teachers that have not seen them."),
     "sft": ("guardrail.cli.train:sft", "Train the four heads on labelled text."),
+    "own": ("guardrail.cli.own:own", "Teach a guard your own policy: from a CSV file to an exported model."),
+    "sft-gen": ("guardrail.cli.train:sft_gen", "Train a generative guard on labelled text."),
     "synthesise": ("guardrail.cli.recipe:synthesise", "Recipe: make prompts over the taxonomy."),
     "respond": ("guardrail.cli.recipe:respond", "Recipe: answer prompts with models of several kinds."),
     "annotate": ("guardrail.cli.recipe:annotate", "Recipe: label rows by the votes of several models."),

@@ -122,11 +122,19 @@ def _told(comparison: Comparison, summary: Summary, skipped: Skipped, seconds: f
             {"policy": name, "policy_sha256": sha256, "records": n, "is_known": comparison.is_known(sha256)}
             for (name, sha256), n in summary.made_by.most_common()
         ],
+        "unknown_categories": _unknown_categories(comparison, summary),
         "unreadable_lines": skipped.n_lines,
         "first_unreadable": skipped.first or None,
         "seconds": round(seconds, 3),
         "token_verdicts_per_second": round(summary.n_verdicts / seconds),
     }
+
+
+def _unknown_categories(comparison: Comparison, summary: Summary) -> list[str]:
+    """Return the categories that the policies have rules for and none of the models behind the records can name."""
+    policies = [policy for policy in (comparison.policy, comparison.against) if policy]
+    named = {name for policy in policies for rules in (policy.prompt, policy.response) for name in rules.categories}
+    return sorted(named - summary.known_categories) if summary.known_categories else []
 
 
 def _named(policy: Policy) -> dict[str, str]:
@@ -223,6 +231,9 @@ def _notes(told: dict[str, Any]) -> Iterator[str]:
                 f"({shown(one['policy_sha256'][:_SHOWN_SHA256])}), which is not at hand (--made-by FILE): "
                 f"whether its {', '.join(_UNTOLD)} differ, or decided on what was read, is unknown."
             )
+    if told["unknown_categories"]:
+        names = ", ".join(repr(shown(name)) for name in told["unknown_categories"])
+        yield f"No model behind these records can name {names}: the rules for it decide nothing here."
     if told["unreadable_lines"]:
         yield f"{told['unreadable_lines']:,} lines hold no record; the first: {shown(told['first_unreadable'])}"
 

@@ -36,7 +36,7 @@ class Subject:
     def of(cls, guard: Guard) -> Self:
         """Describe a guard."""
         info = guard.engine.info
-        labels = (info.prompt_labels, info.response_labels)
+        labels = [labels for one in guard.models for labels in (one.prompt_labels, one.response_labels)]
         return cls(
             identify(guard.engine, guard.policy),
             tuple(dict.fromkeys(level.value for label in labels for level in label.risks)),
