@@ -79,7 +79,7 @@ def shell_commands(name: str) -> list[list[str]]:
     pages = [*documents(), ROOT / "CONTRIBUTING.md"]
     blocks = [block.replace("\\\n", " ") for page in pages for block in SHELL.findall(page.read_text("utf-8"))]
     lines = [line for block in blocks for line in block.splitlines()]
-    for path in (ROOT / "examples" / "recipe").glob("*.toml"):
+    for path in (ROOT / "examples").glob("*/*.toml"):
         lines += re.findall(r"Run: (.*)", path.read_text("utf-8"))
     found = []
     for line in lines:

@@ -3,7 +3,7 @@
 import random
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,7 +30,7 @@ class FileUse(_Strict):
     """
 
     langs: tuple[str, ...] = ()
-    left_out: float = Field(0.0, ge=0, le=1)
+    left_out: Annotated[float, Field(ge=0, le=1)] = 0.0
     group: str = ""
     user_turns: bool = False
 
@@ -61,7 +61,7 @@ class Protocol(_Strict):
     files: dict[str, FileUse] = {}
     datasets: dict[str, DatasetUse] = {}
     data_dir: Path = Path()
-    limit: int | None = Field(None, ge=1)
+    limit: Annotated[int | None, Field(ge=1)] = None
     ordinary: tuple[str, ...] = ()
 
     @classmethod

@@ -47,7 +47,10 @@ def test_values_arrive_with_their_types_and_defaults(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("epoch = 2\n[sources]\n", r"run\.toml: unknown key 'epoch'; valid: activation_checkpointing, .*epochs"),
-        ('[sources."a"]\nmax_row = 5\n', r"sources, a: unknown key 'max_row'; valid: as_answer, group, leave_out, max_rows, .*repeat"),
+        (
+            '[sources."a"]\nmax_row = 5\n',
+            r"sources, a: unknown key 'max_row'; valid: as_answer, group, leave_out, max_rows, .*repeat",
+        ),
     ],
 )
 def test_an_unknown_key_is_named_with_the_valid_ones(text: str, says: str, tmp_path: Path) -> None:

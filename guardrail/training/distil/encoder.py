@@ -34,7 +34,8 @@ class SentenceEncoder:
             ConfigurationError: there is no such model, or it cannot be reached.
         """
         revision = settings.revision or None
-        logging.set_verbosity_error()  # a pooler that is not in the file is not missed
+        # A pooler that the file lacks is not missed.
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # untyped in transformers
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, revision=revision)
             self._model: Any = AutoModel.from_pretrained(settings.model, revision=revision, dtype=torch.bfloat16).eval()

@@ -114,9 +114,11 @@ def test_members_learn_only_from_the_rows_they_are_given() -> None:
     vectors = np.array([[1, 0], [0, 1], [1, 0.2], [0.1, 1]] * 5, np.float32)
     learned, asked = np.arange(16), np.arange(16, 20)
     changed = np.where(np.arange(20) < 16, levels, 0)
-    for ask in (by_words, lambda *a: by_vectors(*a, 1.0)):
-        said = [ask(Lesson(texts, one, np.ones(20, np.float32), vectors), learned, asked) for one in (levels, changed)]
-        assert np.array_equal(*said)
+    lessons = [Lesson(texts, one, np.ones(20, np.float32), vectors) for one in (levels, changed)]
+    words = [by_words(lesson, learned, asked) for lesson in lessons]
+    read = [by_vectors(lesson, learned, asked, 1.0) for lesson in lessons]
+    assert np.array_equal(words[0], words[1])
+    assert np.array_equal(read[0], read[1])
 
 
 def test_the_encoder_must_be_named(write_config: Callable[..., Path], tmp_path: Path) -> None:
