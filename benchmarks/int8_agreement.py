@@ -6,8 +6,8 @@
 
 How often both give the same level and action, and what the smaller weights cost in F1, with intervals of the difference
 by a paired bootstrap over the same rows. It passes if no F1, strict or loose, of prompts or of answers, falls by more
-than 0.5 points; exits with 1 otherwise. Where the lower end of an interval lies beyond that, more rows would be needed
-to rule it out, and the table says so. Needs the extra `export`.
+than 0.5 points, and every row was judged; exits with 1 otherwise. Where the lower end of an interval lies beyond that,
+more rows would be needed to rule it out, and the table says so. Needs the extra `export`.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from guardrail.bench.machine import cores, described
@@ -26,8 +25,7 @@ from guardrail.checkpoint import Checkpoint
 from guardrail.decision import Direction
 from guardrail.evaluation.judge_settings import JudgeSettings
 from guardrail.evaluation.judge_specs import Spec
-from guardrail.evaluation.judged import Judged
-from guardrail.evaluation.metrics import Estimate, share
+from guardrail.evaluation.metrics import Estimate
 from guardrail.evaluation.opening import open_judge
 from guardrail.evaluation.pairing import Pairing, pair
 from guardrail.evaluation.protocol import Protocol
@@ -54,7 +52,6 @@ class Compared:
         f1: strict and loose F1 of fp32, then of the other.
         auc: of fp32, then of the other.
         pairing: the other less fp32.
-        actions: share of rows with the same action.
         n_failed: rows that either could not judge.
     """
 
@@ -62,7 +59,6 @@ class Compared:
     f1: tuple[tuple[Estimate, Estimate], tuple[Estimate, Estimate]]
     auc: tuple[Estimate, Estimate]
     pairing: Pairing
-    actions: Estimate
     n_failed: int
 
     @property
@@ -131,16 +127,10 @@ def compare(reference: Run, other: Run) -> list[Compared]:
                 f1=(f1s[0], f1s[1]),
                 auc=(figures[0].auc, figures[1].auc),
                 pairing=pair(one, second, (reference.judge, other.judge)),
-                actions=share(actions(one) == actions(second), one.clusters),
                 n_failed=sum(figure.n_failed for figure in figures),
             )
         )
     return found
-
-
-def actions(one: Judged) -> "np.ndarray[tuple[int], np.dtype[np.int_]]":
-    """Return int [row], the rank of each row's action."""
-    return np.array([judgement.action.rank for judgement in one.judgements])
 
 
 def passes(found: Sequence[Compared]) -> bool:
@@ -151,10 +141,10 @@ def passes(found: Sequence[Compared]) -> bool:
 
 def tables(found: Sequence[Compared], precision: str) -> str:
     """Return agreement, and costs with their verdicts, as Markdown."""
-    lines = ["| | rows | same level | same action | rows with another level | failed |", "|---" * 6 + "|"]
+    lines = ["| | rows | same level | same action | rows with another level or action | failed |", "|---" * 6 + "|"]
     for one in found:
         n_differing = len(one.pairing.differing)
-        shares = f"{percent(one.pairing.agreement)} | {percent(one.actions)}"
+        shares = f"{percent(one.pairing.agreement)} | {percent(one.pairing.same_action)}"
         lines.append(f"| {one.direction.value}s | {one.pairing.n} | {shares} | {n_differing} | {one.n_failed} |")
     lines += [
         "",

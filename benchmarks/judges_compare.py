@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -77,8 +77,10 @@ def main() -> None:
     with ExitStack() as stack:
         texts = options.judge or [*defaults(), *served(stack.enter_context(serving(options.threads)))]
         runs = [found for spec in parse_specs(texts) if (found := measured(spec, rows, settings))]
+    measures = [(one.judge, sections(one)) for one in runs]
     for direction in TARGETS:
-        print(table(runs, direction), "\n")
+        if shown := {judge: figures[direction].overall for judge, figures in measures if direction in figures}:
+            print(table(shown, direction), "\n")
     for one in runs:
         print(f"{one.judge}: {one.seconds:.0f} s; {identity(one)}")
 
@@ -151,13 +153,11 @@ def measured(spec: Spec, rows: Sequence[Row], settings: JudgeSettings) -> Run | 
         return None
 
 
-def table(runs: Sequence[Run], direction: Direction) -> str:
+def table(found: Mapping[str, Figures], direction: Direction) -> str:
     """Return a direction's figures, judges side by side."""
     header = ["judge", "safe", "harmful", "AUC", "recall", "F1 strict", "F1 loose", "false positives", "failed"]
     lines = [f"{direction.value.capitalize()}s", "", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    for one in runs:
-        figures = sections(one)[direction].overall
-        lines.append(f"| {one.judge} | {' | '.join(cells(figures))} |")
+    lines += [f"| {judge} | {' | '.join(cells(figures))} |" for judge, figures in found.items()]
     return "\n".join(lines)
 
 

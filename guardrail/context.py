@@ -106,19 +106,25 @@ def identify(engine: Engine, policy: Policy) -> Identity:
 
 
 def check_categories(policy: Policy, models: Iterable[ModelInfo]) -> None:
-    """Refuse a policy with a rule or a message for a category that no model of the guard can name.
+    """Refuse a policy with a rule or a message for a category that no model of the guard can name there.
 
     It could never apply. The published categories are always allowed: one policy serves models with and without them.
 
     Raises:
         PolicyError: it has one; the valid names are listed.
     """
-    known = {category.value for category in Category}
+    published = {category.value for category in Category}
+    prompts, responses = set(published), set(published)
     for info in models:
-        known |= {*info.prompt_labels.categories, *info.response_labels.categories}
-    named = {*policy.prompt.categories, *policy.response.categories, *(policy.messages.keys() - STOP_TEXTS.keys())}
-    if not named <= known:
-        raise PolicyError(f"unknown category {min(named - known)!r}; valid: {', '.join(sorted(known))}")
+        prompts |= {*info.prompt_labels.categories}
+        responses |= {*info.response_labels.categories}
+    for place, named, known in (
+        ("prompt", {*policy.prompt.categories}, prompts),
+        ("response", {*policy.response.categories}, responses),
+        ("messages", policy.messages.keys() - STOP_TEXTS.keys(), prompts | responses),
+    ):
+        if unknown := named - known:
+            raise PolicyError(f"{place}: unknown category {min(unknown)!r}; valid: {', '.join(sorted(known))}")
 
 
 def explain(error: Exception) -> Failure:

@@ -15,6 +15,7 @@ from guardrail.adapters.litellm.records import tracing_of
 from guardrail.audit.replay import Replayed, replay, unpacked
 from guardrail.checkpoint import Checkpoint
 from guardrail.cli.main import run
+from guardrail.context import check_categories
 from guardrail.decision import Decision
 from guardrail.errors import PolicyError
 from guardrail.evaluation.judges import GuardJudge
@@ -114,6 +115,17 @@ def test_names_are_refused_against_the_loaded_model(guard: Guard) -> None:
                 f'name = "x"\n[prompt]\n{RULES}[response]\n{RULES}[prompt.categories."{published}"]\nunsafe = "stop"'
             )
         )
+
+
+def test_a_rule_for_a_category_of_the_other_side_is_refused(guard: Guard) -> None:
+    """What the model names of answers alone decides nothing about a prompt, and the other way round."""
+    info = replace(guard.engine.info, prompt_labels=LabelSet(PUBLISHED_RISKS, ("Questions",)))
+    rules = Rules(categories={OWN[0]: CategoryRule(unsafe=Action.STOP)})
+    check_categories(replace(Policy(), response=rules, messages={OWN[0]: {"en": "No."}}), [info])
+    with pytest.raises(PolicyError, match=r"prompt: unknown category 'Financial Advice'; valid: .*Questions"):
+        check_categories(replace(Policy(), prompt=rules), [info])
+    with pytest.raises(PolicyError, match="response: unknown category 'Questions'"):
+        check_categories(replace(Policy(), response=Rules(categories={"Questions": CategoryRule()})), [info])
 
 
 def test_either_model_of_a_cascade_may_have_them(guard: Guard) -> None:

@@ -3,7 +3,7 @@
 import json as json_module
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -70,7 +70,7 @@ def evaluate(
         also: apply this policy too, to the same verdicts of the guard; repeatable.
         recipe: fine-tuning settings on whose rows the baseline learns.
         limit: most rows of each file or benchmark, a seeded sample.
-        user_turns: judge also the prompts that harmless answers answer.
+        user_turns: judge also the prompts that harmless answers of the files answer; a protocol says it by file.
         skip_bad: leave out lines that are no rows, and count them.
         independent: take all rows as independent, whatever they share.
         published_names: show also what the published Qwen3Guard script prints, by its swapped names and its rule.
@@ -86,13 +86,17 @@ def evaluate(
     for path in (page, html):
         if path and not path.parent.is_dir():
             raise ConfigurationError(f"no folder {path.parent} for the page")
+        if path and path.is_dir():
+            raise ConfigurationError(f"{path} is a folder", hint="name the page's file")
     judging = _Judging(options, recipe, also, Console(stderr=True))
     specs = judging.specs(judge, engine, baseline)
     tally = Tally()
     rows = plan.read(tally, skip_bad=skip_bad)
     if not rows:
         raise ConfigurationError("no labelled row to measure")
-    runs = [one for spec in specs for one in judging.run(spec, rows)]
+    with ExitStack() as stack:  # all are opened first: what cannot be opened is told before hours are spent
+        opened = [(spec, stack.enter_context(judging.open(spec))) for spec in specs]
+        runs = [one for spec, judge in opened for one in judging.run(spec, judge, rows)]
     report = Report.of(runs, plan.ordinary, is_clustered=not independent, published_names=published_names)
     if page:
         page.write_text(page_of(report, tally), "utf-8")
@@ -112,19 +116,29 @@ def _plan(
         raise ConfigurationError("name either files and --dataset, or a --protocol")
     if limit is not None and limit < 1:
         raise ConfigurationError("--limit must be at least 1")
+    if user_turns and not files:
+        raise ConfigurationError("--user-turns goes with files", hint="a protocol says user_turns = true for a file")
     if protocol:
         plan = Protocol.from_file(protocol)
         return plan.model_copy(update={"limit": limit}) if limit else plan
-    pairs = [one.partition("=") for one in named]
     return Protocol(
-        files={str(file): FileUse(user_turns=user_turns) for file in files},
-        datasets={name: DatasetUse(path=Path(path) if path else None) for name, _, path in pairs},
-        limit=limit,
+        files={str(file): FileUse(user_turns=user_turns) for file in files}, datasets=_datasets(named), limit=limit
     )
 
 
+def _datasets(named: tuple[str, ...]) -> dict[str, DatasetUse]:
+    found: dict[str, DatasetUse] = {}
+    for name, equals, path in (one.partition("=") for one in named):
+        if equals and not path:
+            raise ConfigurationError(f"--dataset {name}= names no path", hint=f"write {name} alone for the hub")
+        if name in found:
+            raise ConfigurationError(f"--dataset {name} is named twice", hint="name a folder that holds all its files")
+        found[name] = DatasetUse(path=Path(path) if path else None)
+    return found
+
+
 class _Judging:
-    """Opens judges one after another, and lets each judge all rows."""
+    """Opens judges, and lets each judge all rows."""
 
     def __init__(self, options: GuardOptions, recipe: Path, also: tuple[str, ...], console: Console) -> None:
         self._options, self._recipe, self._console = options, recipe, console
@@ -142,20 +156,26 @@ class _Judging:
             spec.kind == "guard" and {"policy", "at_once"} & set(spec.options) for spec in specs
         ):
             raise ConfigurationError("--also goes with a guard that has neither policy nor at_once of its own")
+        if not self._recipe.is_file() and any(spec.kind == "tfidf" and not spec.target for spec in specs):
+            raise ConfigurationError(
+                f"the baseline learns the rows of {self._recipe}, and there is no such file",
+                hint="name another with --recipe, or files of labelled rows: --judge tfidf:FILE[,FILE...]",
+            )
         return specs
 
-    def run(self, spec: Spec, rows: list[Row]) -> list[Run]:
-        """Return the judge's runs, one a policy where several are applied to the guard's verdicts."""
-        with open_judge(spec, self._settings()) as judge:
-            if isinstance(judge, GuardJudge) and spec.kind == "guard" and len(self._policies) > 1:
-                return run_policies(judge, self._policies, rows, console=self._console)
-            return [run(judge, rows, console=self._console)]
-
-    def _settings(self) -> JudgeSettings:
-        return JudgeSettings(
+    def open(self, spec: Spec) -> AbstractContextManager[Judge]:
+        """Return a context in which the judge can be asked."""
+        settings = JudgeSettings(
             self._policies[0], environment=os.environ, threads=self._options.threads, guard=self._opened,
             baseline=self._baseline, cache=_cache(),
         )  # fmt: skip
+        return open_judge(spec, settings)
+
+    def run(self, spec: Spec, judge: Judge, rows: list[Row]) -> list[Run]:
+        """Return the judge's runs, one a policy where several are applied to the guard's verdicts."""
+        if isinstance(judge, GuardJudge) and spec.kind == "guard" and len(self._policies) > 1:
+            return run_policies(judge, self._policies, rows, console=self._console)
+        return [run(judge, rows, console=self._console)]
 
     @contextmanager
     def _opened(self) -> Iterator[Guard]:

@@ -19,7 +19,7 @@ def print_report(report: Report, tally: Tally) -> None:
     """Print all tables and what was measured."""
     for cells in tables(report):
         print_cells(cells)
-    _console().print(_summary(report, tally), highlight=False)
+    _console().print(_summary(report, tally), highlight=False, markup=False)
 
 
 def print_cells(cells: Cells) -> None:

@@ -4,6 +4,7 @@ import json as json_module
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -81,6 +82,7 @@ def own(
     resume: Flag = False,
     skip_bad: Flag = False,
     dry_run: Flag = False,
+    prepare: Flag = False,
     json: Flag = False,
     options: OwnOptions = OwnOptions(),
 ) -> int:
@@ -108,6 +110,7 @@ def own(
         resume: go on with the run that was begun there.
         skip_bad: leave out rows that cannot be used.
         dry_run: check and count the rows, and end.
+        prepare: end before the training, for `train sft` on several GPUs; --resume goes on when that is done.
         json: print one JSON object instead of tables.
         options: how.
     """
@@ -124,6 +127,10 @@ def own(
         hint = "they cannot be left out" if skip_bad else "mend them, or leave such rows out with --skip-bad"
         raise ConfigurationError(f"{rows.name}: {len(bad)} problem{'s' * (len(bad) > 1)}, listed above", hint=hint)
     if dry_run or output is None:
+        return Exit.OK
+    if prepare:
+        config = stage.prepare(rows, output, settings, checked, resume=resume, console=console)
+        print(f"accelerate launch -m guardrail.cli train sft --config {quote(str(config))}")
         return Exit.OK
     outcome = stage.run(rows, output, settings, checked, resume=resume, console=console)
     if json:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from guardrail.evaluation.metrics import Estimate, Scores
@@ -66,20 +67,21 @@ def _spread(estimate: Estimate, digits: int) -> str:
 
 
 def to_rich(cells: Cells) -> Table:
-    """Return a table for the terminal."""
+    """Return a table for the terminal; brackets in names are text, not markup."""
     table = Table(
-        title=cells.title, title_justify="left", caption=cells.note or None, caption_justify="left",
+        title=escape(cells.title), title_justify="left", caption=escape(cells.note) or None, caption_justify="left",
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
     for name in cells.header:
-        table.add_column(name)
+        table.add_column(escape(name))
     for row in cells.rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 
 def to_markdown(cells: Cells) -> str:
     """Return a table for a page."""
-    lines = [cells.header, tuple("---" for _ in cells.header), *cells.rows]
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in (cells.header, *cells.rows)]
+    lines = [escaped[0], ["---"] * len(cells.header), *escaped[1:]]
     note = f"\n{cells.note}\n" if cells.note else ""
     return f"## {cells.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n{note}"

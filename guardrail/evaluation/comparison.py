@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
 from typing import Any
 
-from guardrail.actions import Action
 from guardrail.decision import Direction
 from guardrail.evaluation.judged import Judged
-from guardrail.evaluation.metrics import Estimate, rate
+from guardrail.evaluation.metrics import Estimate, nothing, share
 from guardrail.evaluation.pairing import Pairing, pair
 from guardrail.evaluation.report import Section, by_direction, section
 from guardrail.evaluation.rows import TARGETS
@@ -34,6 +34,7 @@ class Report:
         runs: one a judge, each with a name of its own.
         found: the figures of each run.
         ordinary: sources of ordinary requests.
+        ordinary_found: of each run, the false positives on their prompts; empty without such sources.
         pairings: every other judge less the first, by direction.
         published: by judge and source, the streaming figures with the published rule's; empty unless asked for.
     """
@@ -41,6 +42,7 @@ class Report:
     runs: tuple[Run, ...]
     found: tuple[Sections, ...]
     ordinary: tuple[str, ...] = ()
+    ordinary_found: tuple[Ordinary, ...] = ()
     pairings: tuple[tuple[Direction, Pairing], ...] = ()
     published: tuple[tuple[str, str, Streaming], ...] = ()
 
@@ -71,11 +73,8 @@ class Report:
             if target in each
         )
         published = _published(named, judged) if published_names else ()
-        return cls(named, found, ordinary, pairings, tuple(published))
-
-    def ordinary_of(self, run: Run) -> Ordinary:
-        """Return the false positives on ordinary prompts."""
-        return _ordinary(run, self.ordinary)
+        calm = tuple(_ordinary(each.get(Direction.PROMPT), ordinary) for each in judged) if ordinary else ()
+        return cls(named, found, ordinary, calm, pairings, tuple(published))
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values: judge -> identity, seconds, rows, a section a direction, and where sources
@@ -86,10 +85,10 @@ class Report:
                 "identity": run.identity,
                 "seconds": round(run.seconds, 3),
                 "rows": len(run.rows),
-                **({"ordinary": asdict(self.ordinary_of(run))} if self.ordinary else {}),
+                **({"ordinary": asdict(self.ordinary_found[i])} if self.ordinary else {}),
                 **{direction.value: asdict(section) for direction, section in found.items()},
             }
-            for run, found in zip(self.runs, self.found, strict=True)
+            for i, (run, found) in enumerate(zip(self.runs, self.found, strict=True))
         }
 
     def comparisons(self) -> list[dict[str, Any]]:
@@ -101,8 +100,10 @@ def _with_own_names(runs: Sequence[Run]) -> tuple[Run, ...]:
     """Return the runs, numbered where two have one name."""
     named: list[Run] = []
     for run in runs:
-        n = sum(one.judge == run.judge for one in runs[: len(named)])
-        named.append(replace(run, judge=f"{run.judge} {n + 1}") if n else run)
+        taken = {one.judge for one in named}
+        numbered = (f"{run.judge} {n}" for n in count(2))
+        name = next(name for name in chain((run.judge,), numbered) if name not in taken)
+        named.append(replace(run, judge=name))
     return tuple(named)
 
 
@@ -116,11 +117,8 @@ def _published(runs: Sequence[Run], judged: Sequence[dict[Direction, Judged]]) -
     ]
 
 
-def _ordinary(run: Run, sources: Collection[str]) -> Ordinary:
-    actions = [
-        judgement.action
-        for row, judgement in zip(run.rows, run.judgements, strict=True)
-        if row.source in sources and row.target is Direction.PROMPT and row.risk is RiskLevel.SAFE
-    ]
-    n, n_stopped = len(actions), actions.count(Action.STOP)
-    return Ordinary(rate(n - actions.count(Action.ALLOW), n), rate(n_stopped, n))
+def _ordinary(prompts: Judged | None, sources: Collection[str]) -> Ordinary:
+    if prompts is None:
+        return Ordinary(nothing(), nothing())
+    calm = prompts.at([i for i, row in enumerate(prompts.rows) if row.source in sources and row.risk is RiskLevel.SAFE])
+    return Ordinary(share(calm.is_hit, calm.clusters), share(calm.is_stopped, calm.clusters))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from guardrail.actions import Action
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError, EngineError
+from guardrail.evaluation.judge_settings import RETRIES
 from guardrail.evaluation.judges import Judgement, judge_tokens, judge_verdict
 from guardrail.evaluation.opinions import Opinion
 from guardrail.evaluation.rows import Row
@@ -22,10 +23,8 @@ from guardrail.verdict import TokenVerdict, Verdict
 FORMS = ("text", "messages")
 """What is sent: the judged text alone, as OpenAI takes it, or the conversation, as only some do."""
 
-TIMEOUT_S = 120.0
-RETRIES = 6
 PAUSE_S = 0.5
-"""A measurement waits longer than a guard in front of a user may: half a minute in all between attempts. Ours."""
+"""Before the second attempt, and twice as long before each further one: half a minute in all. Ours."""
 
 MAX_ANSWER_BYTES = 32 * 2**20
 """Longest answer that is read: our service tells about 600 bytes for each token. Ours."""
@@ -166,6 +165,9 @@ class ServiceJudge:
                 "the service stopped an answer, and reads no further than that",
                 hint="serve with --policy shadow; the policy of the measurement is applied here",
             )
+        spoken = Spoken.of(row.messages[-1].content)
+        if not record.tokens and (spoken.reasoning + spoken.text).strip("\n"):
+            raise EngineError("the service tells no verdict of any token: it is too old, or a rule has decided")
         tokens = [token.verdict(i, record.refusal) for i, token in enumerate(record.tokens)]
         return judge_tokens(tokens, self._policy, *risky_span(row, None))
 

@@ -11,6 +11,10 @@ from guardrail.evaluation.judges import Judge
 from guardrail.guard import Guard
 from guardrail.policy import Policy
 
+TIMEOUT_S = 120.0
+RETRIES = 6
+"""For one row of a judge behind HTTP: a measurement waits longer than a guard in front of a user may. Ours."""
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:

@@ -18,6 +18,9 @@ _ASKED = ("at_once", "per_minute", "key", "timeout_s")
 
 _LOADED = ("precision", "revision", "threads", "at_once")
 
+RESERVED = ("input", "comparisons")
+"""Keys beside the judges' names in what `guardrail evaluate --json` prints."""
+
 _URLS = ("http://", "https://")
 """A spec that begins like this is a service's URL itself."""
 
@@ -168,13 +171,15 @@ def parse_specs(texts: Sequence[str]) -> tuple[Spec, ...]:
     """Read the specs of one table, before anything runs.
 
     Raises:
-        ConfigurationError: as `Spec.parse`, or two judges would have the same name.
+        ConfigurationError: as `Spec.parse`, two judges would have the same name, or one a name of `RESERVED`.
     """
     specs = tuple(Spec.parse(text) for text in texts)
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(f"two judges are called {name!r}", hint="give one of them ?name=... of its own")
+        if name in RESERVED:
+            raise ConfigurationError(f"no judge can be called {name!r}: the JSON has that key", hint="choose another")
     return specs
 
 

@@ -44,7 +44,7 @@ class Judged:
             judgements: one a row, in order.
             is_clustered: whether rows that share a question are drawn together; see `cluster_key`.
         """
-        keys: dict[str, int] = {}
+        keys: dict[tuple[str, ...], int] = {}
         clusters = [keys.setdefault(cluster_key(row, i), len(keys)) for i, row in enumerate(rows)]
         return cls(
             rows,
@@ -114,7 +114,7 @@ class Judged:
         return found
 
 
-def cluster_key(row: Row, place: int) -> str:
+def cluster_key(row: Row, place: int) -> tuple[str, ...]:
     """Return what rows have in common that tell the same: `cluster` in their meta, else the first user message (spaces
     and capitals apart) of the same source, else nothing.
 
@@ -123,9 +123,11 @@ def cluster_key(row: Row, place: int) -> str:
         place: a number that no other row has, for rows that have nothing in common with others.
     """
     if (named := row.meta.get("cluster")) is not None:
-        return f"meta:{row.source}:{named}"
+        return "meta", row.source, str(named)
     question = next((m.content for m in row.messages if m.role is Role.USER), None)
-    return f"row:{place}" if question is None else f"question:{row.source}:{' '.join(question.casefold().split())}"
+    if question is None:
+        return "row", str(place)
+    return "question", row.source, " ".join(question.casefold().split())
 
 
 def seed_of(name: str) -> int:

@@ -7,19 +7,15 @@ clusters are drawn again, and rates take the number of rows that would tell as m
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.audit.intervals import effective
+from guardrail.audit.intervals import effective, wilson
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-Z = 1.959963984540054
-"""Normal quantile of a two-sided 95 % interval."""
 
 RESAMPLES = 1000
 """Bootstrap resamples; our own choice, the usual number."""
@@ -146,11 +142,8 @@ def rate(n_hits: float, n: float, *, n_effective: float | None = None) -> Estima
     """
     if not n:
         return nothing()
-    share, m = n_hits / n, n_effective or n
-    centre = share + Z * Z / (2 * m)
-    spread = Z * sqrt(share * (1 - share) / m + Z * Z / (4 * m * m))
-    scale = 1 + Z * Z / m
-    return Estimate(share, max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale), int(n))
+    found = wilson(n_hits, n, n_effective=n_effective)
+    return Estimate(found.value, found.low, found.high, int(n))
 
 
 def share(hits: BoolArray, clusters: IntArray | None = None) -> Estimate:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError, UnparsableVerdict
-from guardrail.evaluation.judge_settings import JudgeSettings, key_of
+from guardrail.evaluation.judge_settings import TIMEOUT_S, JudgeSettings, key_of
 from guardrail.evaluation.judge_specs import KINDS, Spec
 from guardrail.evaluation.judges import GuardJudge, Judge
 from guardrail.evaluation.opinions import Ask, OpinionJudge
@@ -129,7 +129,7 @@ class _Opening:
         return OpinionJudge(ask, self.policy, name=self.spec.name, identity=identity, batch_size=batch_size)
 
     def _client(self, url: str) -> "Client":
-        from guardrail.evaluation.endpoint_judges import TIMEOUT_S, client_of
+        from guardrail.evaluation.endpoint_judges import client_of
 
         key = key_of(self.spec, self.settings)
         return self.stack.enter_context(closing(client_of(url, key, self.spec.number("timeout_s", TIMEOUT_S))))

@@ -11,18 +11,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError, EngineError
-from guardrail.evaluation.judges import Judgement, judge_verdict
+from guardrail.evaluation.judges import RISKS, Judgement, judge_verdict
 from guardrail.evaluation.rows import Row
 from guardrail.policy import Policy, Rules
-from guardrail.taxonomy import PUBLISHED_RISKS, LabelSet, RiskLevel, category_name
+from guardrail.taxonomy import LabelSet, RiskLevel, category_name
 from guardrail.verdict import Verdict
 
 _UNNAMED = "unnamed"
 """Stands for the kind of harm where a judge names none: a label set must name one."""
 
-_LEVELS = {level.value.lower(): level for level in RiskLevel}
+_GRAVEST_FIRST = (RiskLevel.UNSAFE, RiskLevel.CONTROVERSIAL, RiskLevel.SAFE)
+"""Of levels that are equally probable the first wins: a score of one half is Unsafe, as where thresholds decide."""
 
-_IN_ORDER = (RiskLevel.SAFE, RiskLevel.CONTROVERSIAL, RiskLevel.UNSAFE)
+_LEVELS = {level.value.lower(): level for level in RiskLevel}
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -49,31 +50,39 @@ class Opinion:
 def judged(opinion: Opinion, rules: Rules) -> Judgement:
     """Return what rules make of an opinion.
 
-    A level that is named stands, as if it were certain; the score then ranks alone: without one, Safe has 0,
-    Controversial 0.5 and Unsafe 1. Where no level is named, the rules read the probabilities, or the score as the
-    probability of Unsafe.
+    A level that is named stands, as if it were certain; the score then ranks alone: without one, the probabilities'
+    sum of Controversial and Unsafe, and without these Safe has 0, Controversial 0.5 and Unsafe 1. Where no level is
+    named, the rules read the probabilities, or the score as the probability of Unsafe.
     """
     found = judge_verdict(Verdict(_labels(opinion), _vector(opinion), (1.0,)), rules)
-    score = opinion.score
-    if score is None:
-        score = found.score if opinion.level is None else opinion.level.rank / 2
     category = None if found.category == _UNNAMED else found.category
-    return replace(found, score=score, category=category, refusal=opinion.refusal, probabilities=opinion.probabilities)
+    return replace(
+        found, score=_score(opinion, found), category=category, refusal=opinion.refusal,
+        probabilities=opinion.probabilities,
+    )  # fmt: skip
+
+
+def _score(opinion: Opinion, found: Judgement) -> float:
+    if opinion.score is not None:
+        return opinion.score
+    if opinion.probabilities is not None:
+        return min(1.0, opinion.probabilities[1] + opinion.probabilities[2])
+    return found.score if opinion.level is None else opinion.level.rank / 2
 
 
 def _labels(opinion: Opinion) -> LabelSet:
-    return LabelSet(PUBLISHED_RISKS, (opinion.category or _UNNAMED,))
+    return LabelSet(_GRAVEST_FIRST, (opinion.category or _UNNAMED,))
 
 
 def _vector(opinion: Opinion) -> tuple[float, ...]:
     if opinion.level is not None:
         shares = {opinion.level: 1.0}
     elif opinion.probabilities is not None:
-        shares = dict(zip(_IN_ORDER, opinion.probabilities, strict=True))
+        shares = dict(zip(RISKS, opinion.probabilities, strict=True))
     else:
         score = opinion.score or 0.0
         shares = {RiskLevel.SAFE: 1 - score, RiskLevel.UNSAFE: score}
-    return tuple(shares.get(level, 0.0) for level in PUBLISHED_RISKS)
+    return tuple(shares.get(level, 0.0) for level in _GRAVEST_FIRST)
 
 
 def _to_level(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Two judges, or two policies, on the same rows: how far apart they are, and whether that can be chance.
 
-Differences are those of the second less those of the first, with a paired bootstrap: both are measured on the same
-resamples, so what makes rows hard for both cancels out. McNemar's test looks only at the rows that one of them gets
-right and the other wrong, and takes rows as independent.
+Differences are those of the second less those of the first, with a paired bootstrap (of false positives: Newcombe's
+interval): both are measured on the same resamples, so what makes rows hard for both cancels out. McNemar's test looks
+only at the rows that one of them gets right and the other wrong, and takes rows as independent.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,19 @@ from math import comb, erfc, sqrt
 
 import numpy as np
 
+from guardrail.audit.intervals import Pairs, difference, effective
 from guardrail.evaluation.judged import Judged
-from guardrail.evaluation.metrics import Drawn, Estimate, FloatArray, Resamples, draw_f1, draw_rate, share
+from guardrail.evaluation.metrics import (
+    BoolArray,
+    Drawn,
+    Estimate,
+    FloatArray,
+    IntArray,
+    Resamples,
+    draw_f1,
+    nothing,
+    share,
+)
 from guardrail.evaluation.ranking import draw_ranking
 
 EXACT_UP_TO = 1000
@@ -88,7 +99,7 @@ def pair(first: Judged, second: Judged, names: tuple[str, str]) -> Pairing:
             draw_ranking(first.is_harmful, second.score, resamples).auc,
             draw_ranking(first.is_harmful, first.score, resamples).auc,
         ),
-        false_positives=_less(draw_rate(second.is_hit, safe, resamples), draw_rate(first.is_hit, safe, resamples)),
+        false_positives=_rate_difference(first.is_hit[safe], second.is_hit[safe], first.clusters[safe]),
         mcnemar=mcnemar(int((is_right[0] & ~is_right[1]).sum()), int((is_right[1] & ~is_right[0]).sum())),
         agreement=share(same_level, first.clusters),
         same_action=share(same_action, first.clusters),
@@ -99,6 +110,19 @@ def pair(first: Judged, second: Judged, names: tuple[str, str]) -> Pairing:
             if not is_same
         ),
     )
+
+
+def _rate_difference(before: BoolArray, after: BoolArray, clusters: IntArray) -> Estimate:
+    """Return share after less share before, with Newcombe's interval: a bootstrap of no hits would know no doubt."""
+    n = len(before)
+    if not n:
+        return nothing()
+    changes = after.astype(np.float64) - before
+    _, cluster = np.unique(clusters, return_inverse=True)
+    n_effective = effective(np.bincount(cluster, changes), np.bincount(cluster), n_nonzero=float((changes != 0).sum()))
+    both, gone, new = int((before & after).sum()), int((before & ~after).sum()), int((after & ~before).sum())
+    found = difference(Pairs(both, gone, new, n - both - gone - new), n_effective=n_effective)
+    return Estimate(found.value, found.low, found.high, n)
 
 
 def mcnemar(n_first: int, n_second: int) -> McNemar:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from guardrail.evaluation.metrics import BoolArray, Estimate, IntArray, Resamples, Scores, draw_f1, rate, scores
+from guardrail.evaluation.metrics import BoolArray, Estimate, IntArray, Resamples, Scores, draw_f1, scores, share
 from guardrail.taxonomy import RiskLevel
 
 EDGES = (32, 64, 128, 256)
@@ -77,13 +77,16 @@ class Bins:
     first_128: Estimate
 
 
-def bins(stops: Sequence[int | None], starts: Sequence[int], ends: Sequence[int]) -> Bins | None:
+def bins(
+    stops: Sequence[int | None], starts: Sequence[int], ends: Sequence[int], clusters: IntArray | None = None
+) -> Bins | None:
     """Return the bins of stops; None without any answer.
 
     Args:
         stops: index of the token that stops each answer; None where it is not stopped.
         starts: first token of each labelled span; where only that is known, the span is this one token.
         ends: last token of each.
+        clusters: int64 [row]; None takes the answers as independent.
     """
     if not stops:
         return None
@@ -92,10 +95,10 @@ def bins(stops: Sequence[int | None], starts: Sequence[int], ends: Sequence[int]
     ahead = sum(stop < start for stop, start, _ in stopped)
     hit = len(stopped) - len(late) - ahead
     to_32, to_64, to_128, to_256, later = np.bincount(np.searchsorted(EDGES, late), minlength=len(EDGES) + 1).tolist()
-    in_time = ahead + hit + int((late <= FIRST_TOKENS).sum())
+    in_time = [stop is not None and stop - end <= FIRST_TOKENS for stop, end in zip(stops, ends, strict=True)]
     return Bins(
         len(stops), ahead, hit, to_32, to_64, to_128, to_256, later, missed=len(stops) - len(stopped),
-        first_128=rate(in_time, len(stops)),
+        first_128=share(np.array(in_time, np.bool_), clusters),
     )  # fmt: skip
 
 

@@ -170,7 +170,7 @@ def section(judged: Judged) -> Section:
         language_gap=language_gap(by_language),
         by_category={name: category_figures(one) for name, one in by_category(harmful).items()},
         categories=category_figures(harmful),
-        latency=detection_latency(judged.judgements),
+        latency=detection_latency(judged.judgements, judged.clusters),
         failures=dict(Counter(one.failure for one in judged.judgements if one.failure)),
         macro=macro(draws for _, draws in sources.values()),
         confusion=confusion(harmful),

@@ -5,14 +5,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from guardrail.errors import ConfigurationError
-from guardrail.evaluation.judge_settings import JudgeSettings, key_of
+from guardrail.evaluation.judge_settings import RETRIES, TIMEOUT_S, JudgeSettings, key_of
 from guardrail.evaluation.judge_specs import Spec
 from guardrail.guard import Guard
 from guardrail.policy import Policy
-
-_TIMEOUT_S = 120.0
-_RETRIES = 6
-"""A measurement waits longer than a guard in front of a user may. Ours."""
 
 MODES = ("completions", "chat")
 
@@ -85,7 +81,7 @@ def _gen(spec: Spec, policy: Policy, settings: JudgeSettings) -> Guard:
     mode = spec.choice("mode", MODES)
     return Guard.generative(
         url, model=model, api_key=key_of(spec, settings), mode="chat" if mode == "chat" else "completions",
-        timeout_s=spec.number("timeout_s", _TIMEOUT_S), retries=_RETRIES,
+        timeout_s=spec.number("timeout_s", TIMEOUT_S), retries=RETRIES,
         stride_chars=spec.count("stride_chars", WHOLE), policy=policy,
     )  # fmt: skip
 

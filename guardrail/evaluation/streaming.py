@@ -122,17 +122,12 @@ def streaming(judged: Judged) -> Streaming | None:
     if not traces:
         return None
     resamples = Resamples(traced.clusters)
-    starts = [one.onset_token for one in traced.judgements]
-    spans = [(one, start, trace.end_token) for one, start, trace in zip(traced.judgements, starts, traces, strict=True)]
-    whole = [(one, start, end) for one, start, end in spans if start is not None and end is not None]
-    onsets = [(one.stop_token, start) for one, start, _ in spans if start is not None]
-    stops, fired = [one.stop_token for one, _, _ in whole], [_fired(one) for one, _, _ in whole]
-    first, last = [start for _, start, _ in whole], [end for _, _, end in whole]
+    policy, rule, onset = _late(traced, traces)
     return Streaming(
         n=len(traces),
-        policy_bins=bins(stops, first, last),
-        rule_bins=bins(fired, first, last),
-        onset_bins=bins([stop for stop, _ in onsets], *[[start for _, start in onsets]] * 2),
+        policy_bins=policy,
+        rule_bins=rule,
+        onset_bins=onset,
         leaks=leaks(traced.is_harmful, traced.judgements, traces),
         alarms=alarms(traced, traces),
         whole=_whole(traced, np.array([trace.whole.rank for trace in traces], np.int64), resamples),
@@ -142,8 +137,21 @@ def streaming(judged: Judged) -> Streaming | None:
     )
 
 
-def _fired(judgement: Judgement) -> int | None:
-    return fire(judgement.trace.levels).token if judgement.trace else None
+def _late(traced: Judged, traces: Sequence[Trace]) -> tuple[Bins | None, Bins | None, Bins | None]:
+    """Return the bins of the policy's stop and of the published rule's from the span's end, and of the policy's stop
+    from the onset.
+    """
+    starts = [one.onset_token for one in traced.judgements]
+    known = [(i, start, traces[i].end_token) for i, start in enumerate(starts) if start is not None]
+    spans = [(i, start, end) for i, start, end in known if end is not None]
+    first, last, at = [start for _, start, _ in spans], [end for *_, end in spans], [i for i, *_ in spans]
+    onsets, at_onset = [start for _, start, _ in known], [i for i, *_ in known]
+    stops = [one.stop_token for one in traced.judgements]
+    return (
+        bins([stops[i] for i in at], first, last, traced.clusters[at]),
+        bins([fire(traces[i].levels).token for i in at], first, last, traced.clusters[at]),
+        bins([stops[i] for i in at_onset], onsets, onsets, traced.clusters[at_onset]),
+    )
 
 
 def leaks(is_harmful: BoolArray, judgements: Sequence[Judgement], traces: Sequence[Trace]) -> Leaks | None:

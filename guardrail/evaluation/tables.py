@@ -34,8 +34,7 @@ def tables(report: Report) -> Iterator[Cells]:
 def _ordinary(report: Report) -> Cells:
     rows: list[tuple[str, ...]] = [
         (run.judge, str(one.false_stops.n), percent(one.false_positives), percent(one.false_stops))
-        for run in report.runs
-        for one in (report.ordinary_of(run),)
+        for run, one in zip(report.runs, report.ordinary_found, strict=True)
     ]
     title = f"Ordinary prompts ({', '.join(report.ordinary)})"
     return Cells(title, ("judge", "rows", "flagged or stopped", "stopped"), rows)

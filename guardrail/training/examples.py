@@ -214,8 +214,7 @@ def _checked(path: Path, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_left_out(row: Mapping[str, Any], source: Source) -> bool:
-    group = group_of(row["messages"], row.get("meta"), source.group)
-    return is_left_out(group, source.leave_out)
+    return is_left_out(group_of(row["messages"], row.get("meta"), source.group), source.leave_out)
 
 
 def _as_answer(row: dict[str, Any]) -> dict[str, Any]:
@@ -260,7 +259,8 @@ def to_example(
     ids = [*context, *head, *(token.id for token in answer)]
     onset = row["unsafe_start_char"]
     per_token = [IGNORED] * (len(ids) - len(answer)) + _label_answer(answer, risk, onset, labels.response)
-    position = len(context) - 2 if prompt_is_safe and len(context) > 1 else -1
+    is_asked = len(messages) > 1 and messages[-2].role in ("user", "tool") and len(context) > 1
+    position = len(context) - 2 if prompt_is_safe and is_asked else -1
     query = (labels.prompt.risks.index(RiskLevel.SAFE), IGNORED) if position >= 0 else (IGNORED, IGNORED)
     category = _category_index(labels.response, risk, row["category"])
     return _example(ids, position, query, per_token, category, is_held_out(family))
@@ -296,6 +296,5 @@ def _fit(ids: list[int], max_length: int) -> list[int]:
 
 
 def _category_index(labels: LabelSet, risk: RiskLevel, categories: list[str]) -> int:
-    names = [category_name(c) for c in categories]
-    known = [name for name in names if name in labels.categories]
+    known = [name for name in map(category_name, categories) if name in labels.categories]
     return labels.categories.index(known[0]) if known and risk is not RiskLevel.SAFE else IGNORED

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from guardrail.errors import ConfigurationError
+from guardrail.whole_files import write_whole
 
 
 class RunFolder:
@@ -58,7 +58,7 @@ class RunFolder:
             )
         path.mkdir(parents=True, exist_ok=True)
         if not kept.exists():
-            shutil.copyfile(config, kept)
+            write_whole(kept, config.read_bytes())  # half of them would refuse every --resume
         versions = {name: version(name) for name in packages}
         self.log({"event": "start", "resume": resume, "python": platform.python_version(), **versions})
 

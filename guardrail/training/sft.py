@@ -20,7 +20,8 @@ from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import ConfigurationError
 from guardrail.network import GuardNetwork
-from guardrail.training.examples import Example, HeadLabels, Teach, read_examples
+from guardrail.taxonomy import RiskLevel
+from guardrail.training.examples import IGNORED, Example, HeadLabels, Teach, read_examples
 from guardrail.training.run_folder import RunFolder
 from guardrail.training.settings import load_settings
 from guardrail.training.tuning.batches import StepPlan
@@ -60,7 +61,8 @@ def run(settings: SftSettings, folder: RunFolder) -> None:
         examples = _examples(tokenizer, settings, network.config)
     training, held_out = _split(examples, settings)
     _check_rows(settings, training, held_out)
-    folder.log({"event": "data", "rows": len(training), "held_out": len(held_out)})
+    n_unnamed = _n_unnamed([*training, *held_out], network.config)
+    folder.log({"event": "data", "rows": len(training), "held_out": len(held_out), "no_category": n_unnamed})
     plan = StepPlan(training, settings.batch_tokens, settings.epochs, settings.seed)
     state = last_state(folder.path / STATES)
     trainer = GuardTrainer(settings, _model(settings, network), training, held_out, plan, folder.path, state)
@@ -118,6 +120,17 @@ def _check_rows(settings: SftSettings, training: Sequence[Example], held_out: Se
         raise ConfigurationError(
             'keep = "best" needs held-out rows, and there are none', hint='add rows, or set keep = "last"'
         )
+
+
+def _n_unnamed(examples: Sequence[Example], config: GuardConfig) -> int:
+    """Return the risky rows, each once, that name no category of the labels: only their level is learned."""
+    prompt, response = (labels.risks.index(RiskLevel.SAFE) for labels in (config.prompt_labels, config.response_labels))
+    distinct = {id(example): example for example in examples}.values()
+    return sum(
+        (e.query_category == IGNORED and e.query_risk not in (IGNORED, prompt))
+        or (e.response_category == IGNORED and bool(np.isin(e.response_risk, (IGNORED, response), invert=True).any()))
+        for e in distinct
+    )
 
 
 def _model(settings: SftSettings, network: GuardNetwork) -> TunedGuard:

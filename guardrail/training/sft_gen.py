@@ -120,7 +120,7 @@ class GenTrainer(SFTTrainer):
 
 def _arguments(settings: SftGenSettings) -> SFTConfig:
     is_on_cpu = settings.device == "cpu" or not torch.cuda.is_available()
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(settings.output / STATES),
         num_train_epochs=settings.epochs, max_steps=settings.max_steps or -1,
         per_device_train_batch_size=settings.batch, per_device_eval_batch_size=settings.batch,
@@ -134,6 +134,9 @@ def _arguments(settings: SftGenSettings) -> SFTConfig:
         dataloader_pin_memory=not is_on_cpu, ddp_find_unused_parameters=False, max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
     )  # fmt: skip
+    # One process is one device: else a step would have more rows where several GPUs are in sight.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _adapters(settings: SftGenSettings) -> Any:

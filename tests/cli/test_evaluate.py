@@ -146,6 +146,13 @@ def test_rows_that_share_a_question_widen_intervals_unless_asked_not_to(evaluate
         (["ROWS", "--also", "loose", "--engine", "tfidf"], "no guard is measured"),
         (["ROWS", "--also", "gentle"], "gentle"),
         (["ROWS", "--html", "no/where.html"], "no folder no for the page"),
+        (["ROWS", "--page", "."], "name the page's file"),
+        (["ROWS", "--baseline", "--recipe", "none.toml"], "files of labelled rows: --judge tfidf:FILE"),
+        (["--dataset", "xstest=a.csv", "--dataset", "xstest=b.csv"], "xstest is named twice"),
+        (["--dataset", "xstest="], "xstest= names no path"),
+        (["--dataset", "xstest=a.csv", "--user-turns"], "--user-turns goes with files"),
+        (["--protocol", "p.toml", "--user-turns"], "--user-turns goes with files"),
+        (["ROWS", "--judge", "default?name=input"], "the JSON has that key"),
     ],
 )
 def test_wrong_usage_is_said_before_anything_is_judged(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
+from rich.console import Console
 
-from guardrail.evaluation.cells import Cells, to_markdown
+from guardrail.evaluation.cells import Cells, to_markdown, to_rich
 from guardrail.evaluation.comparison import Report
 from guardrail.evaluation.page import to_html
 from guardrail.evaluation.runner import Run
@@ -58,6 +59,36 @@ def test_judges_get_names_of_their_own() -> None:
     """The second of a name is numbered, and every other is compared with the first."""
     assert [one.judge for one in REPORT.runs] == ["one", "two", "two 2"]
     assert [(one.first, one.second) for _, one in REPORT.pairings] == [("one", "two"), ("one", "two 2")] * 2
+
+
+def test_a_number_never_makes_two_names_alike() -> None:
+    """Else one of the two would be missing in the JSON."""
+    names = ["two", "two", "two 2", "two"]
+    found = Report.of([run(name, "u") for name in names])
+    assert len(found.to_json()) == len(names)
+
+
+def test_false_positives_on_ordinary_prompts_count_questions() -> None:
+    """Twelve copies of one: the interval is one row's, unless told otherwise."""
+    calm = Run("one", {}, (row("s"),) * 12, (judgement("s"),) * 12, 1.0)
+    shared, alone = (
+        Report.of([calm], ("made",), is_clustered=shared).to_json()["one"]["ordinary"]["false_positives"]
+        for shared in (True, False)
+    )
+    assert shared["value"] == alone["value"] == 0.0
+    assert shared["n"] == alone["n"] == 12
+    assert shared["high"] > 2 * alone["high"]
+
+
+def test_brackets_and_bars_in_names_are_text() -> None:
+    """Sources are called as their makers like."""
+    cells = Cells("of [bold]", ("[red]source", "a|b"), [("data [test]", "[/]"), ("x|y", "1")], "note [i]")
+    console = Console(width=100)
+    with console.capture() as shown:
+        console.print(to_rich(cells))
+    for text in ("of [bold]", "[red]source", "data [test]", "[/]", "note [i]"):
+        assert text in shown.get(), text
+    assert "| x\\|y | 1 |" in to_markdown(cells)
 
 
 def test_json_holds_every_figure_and_is_plain() -> None:

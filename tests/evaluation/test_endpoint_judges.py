@@ -133,6 +133,18 @@ def test_a_service_whose_model_fails_is_counted_as_failing() -> None:
     assert (found.action, found.failure) == (Action.STOP, "EngineError")
 
 
+def test_a_service_that_tells_of_no_token_is_counted_as_failing() -> None:
+    """An older one, say: an answer that nobody reported on must not count as Safe; an empty one may."""
+    told = {"action": "allow", "risk_probabilities": None, "category_probabilities": None, "refusal": None,
+            "model": "m", "model_sha256": "", "engine": "e", "precision": "fp32", "policy": "shadow",
+            "failure": None}  # fmt: skip
+    with ScriptedServer(replying({"results": [{"guardrail": told}]})) as server:
+        how = JudgeSettings(load_policy("balanced"), is_tried=False)
+        read, empty = judgements(f"service:{server.url}", (answer("Mix it ☠."), answer("\n")), how)
+    assert (read.action, read.failure) == (Action.STOP, "EngineError")
+    assert (empty.action, empty.failure) == (Action.ALLOW, None)
+
+
 def result(scores: dict[str, float], *flagged: str) -> ModerationResult:
     categories = {name: name in flagged for name in scores}
     return ModerationResult(flagged=bool(flagged), categories=categories, category_scores=scores)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardrail.errors import ConfigurationError
-from guardrail.evaluation.judge_specs import KINDS, Spec, parse_specs
+from guardrail.evaluation.judge_specs import KINDS, RESERVED, Spec, parse_specs
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,10 @@ def test_judges_of_one_table_have_names_of_their_own() -> None:
     with pytest.raises(ConfigurationError, match="two judges are called 'default'"):
         parse_specs(["default", "default?policy=strict"])
     assert [spec.name for spec in parse_specs(["default", "default?policy=strict&name=s"])] == ["default", "s"]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_no_judge_takes_a_name_that_the_json_needs(name: str) -> None:
+    """Its figures would be overwritten."""
+    with pytest.raises(ConfigurationError, match="the JSON has that key"):
+        parse_specs([f"default?name={name}"])

@@ -20,6 +20,8 @@ SAME: Any = {"meta": {"cluster": "a"}}
         (row(question="How?"), row(question="How?", source="other"), False),
         (row(question="How?", **SAME), row(question="Why?", **SAME), True),
         (row(question="How?", **SAME), row(question="How?"), False),
+        (row(question="c", source="a:b"), row(question="b:c", source="a"), False),
+        (row(source="a:b", meta={"cluster": "c"}), row(source="a", meta={"cluster": "b:c"}), False),
     ],
 )
 def test_rows_with_one_question_or_one_named_cluster_belong_together(one: object, other: object, is_same: bool) -> None:

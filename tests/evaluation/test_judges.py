@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from guardrail.actions import Action
@@ -85,7 +86,7 @@ def test_the_stop_token_is_the_gates(judge: GuardJudge, tokenizer: GuardTokenize
 def test_latency_tells_ahead_hit_late_and_missed() -> None:
     """Token 10 is the onset: stops at 4, 12, 90 and never."""
     base = Judgement(Action.STOP, RiskLevel.UNSAFE, 1.0, onset_token=10)
-    found = detection_latency(replace(base, stop_token=stop) for stop in (4, 12, 90, None))
+    found = detection_latency([replace(base, stop_token=stop) for stop in (4, 12, 90, None)])
     assert found is not None
     assert (found.n, found.n_ahead, found.n_hit, found.n_late, found.n_missed) == (4, 1, 1, 1, 1)
     assert (found.median_tokens, found.first_128.value) == (41.0, 0.75)
@@ -130,3 +131,16 @@ def test_shadow_is_measured_as_if_it_enforced(judge: GuardJudge, tokenizer: Guar
 def test_no_tokens_no_finding() -> None:
     """An empty answer is safe."""
     assert judge_tokens((), load_policy("balanced")).level is RiskLevel.SAFE
+
+
+def test_rates_of_latency_count_answers_to_one_question_as_one() -> None:
+    """Twenty copies of one stopped answer and one that is missed: two answers' worth."""
+    base = Judgement(Action.STOP, RiskLevel.UNSAFE, 1.0, onset_token=10)
+    said = [base, *[replace(base, stop_token=12)] * 20]
+    alone, shared = detection_latency(said), detection_latency(said, np.array([0, *[1] * 20]))
+    assert alone is not None
+    assert shared is not None
+    for name in ("hits", "first_128"):
+        one, other = getattr(alone, name), getattr(shared, name)
+        assert one.value == other.value == pytest.approx(20 / 21)
+        assert other.low < one.low - 0.2

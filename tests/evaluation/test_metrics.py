@@ -125,3 +125,9 @@ def test_a_drawn_f1_covers_the_truth() -> None:
         assert found.high is not None
         n_held += found.low <= truth <= found.high
     assert 180 <= n_held <= 198
+
+
+@pytest.mark.parametrize("n", range(1, 40))
+def test_an_interval_of_all_or_none_ends_where_the_share_is(n: int) -> None:
+    """Exactly, and not one rounding beside it."""
+    assert (rate(n, n).high, rate(0, n).low) == (1.0, 0.0)

@@ -72,6 +72,22 @@ def test_a_named_level_stands_and_the_score_only_ranks() -> None:
     assert judged(Opinion(RiskLevel.CONTROVERSIAL), BALANCED.prompt).score == 0.5
 
 
+def test_probabilities_beside_a_level_rank_too() -> None:
+    """All Unsafe rows would be tied without them."""
+    found = judged(Opinion(RiskLevel.UNSAFE, probabilities=(0.25, 0.25, 0.5)), BALANCED.prompt)
+    assert (found.level, found.score) == (RiskLevel.UNSAFE, 0.75)
+
+
+@pytest.mark.parametrize(
+    "opinion", [Opinion(score=0.5), Opinion(probabilities=(0.5, 0.0, 0.5)), Opinion(probabilities=(0.4, 0.2, 0.4))]
+)
+def test_the_graver_of_two_equally_probable_levels_counts(opinion: Opinion) -> None:
+    """As where thresholds decide: from one half."""
+    assert judged(opinion, BALANCED.prompt).level is RiskLevel.UNSAFE
+    if opinion.score:
+        assert judged(opinion, Rules(unsafe_threshold=0.5)).level is RiskLevel.UNSAFE
+
+
 def test_a_score_alone_is_the_probability_of_unsafe() -> None:
     """The policy's thresholds read it."""
     rules = Rules(unsafe_threshold=0.8, non_safe_threshold=0.3)

@@ -73,3 +73,14 @@ def test_without_one_class_there_is_no_difference_in_auc() -> None:
     found = pair(judged(rows, [judgement("u"), judgement("s")]), judged(rows, [judgement("u")] * 2), ("a", "b"))
     assert (found.auc.value, found.false_positives.value) == (None, None)
     assert found.f1_strict.value == pytest.approx(1 - 2 / 3)
+
+
+def test_no_false_positive_of_either_judge_still_leaves_doubt() -> None:
+    """Twenty harmless rows that both pass prove no equality: the interval has a width."""
+    rows = [row("s", str(i)) for i in range(20)]
+    passed = judged(rows, [judgement("s")] * 20)
+    found = pair(passed, passed, ("a", "b")).false_positives
+    assert (found.value, found.n) == (0, 20)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < -0.1 < 0.1 < found.high

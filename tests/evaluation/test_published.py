@@ -62,3 +62,13 @@ def test_the_script_prints_each_score_under_the_others_name() -> None:
     found = published_scores(gold, gold, levels, independent(3), Resamples(independent(3)))
     assert (found.strict.recall.value, found.loose.recall.value) == (1.0, 0.5)
     assert (found.printed("loose"), found.printed("strict")) == (found.strict, found.loose)
+
+
+def test_answers_to_one_question_widen_the_first_128() -> None:
+    """Twenty copies of a hit and one miss."""
+    stops: list[int | None] = [None, *[15] * 20]
+    alone, shared = (bins(stops, [10] * 21, [20] * 21, clusters) for clusters in (None, np.array([0, *[1] * 20])))
+    assert alone is not None
+    assert shared is not None
+    assert alone.first_128.value == shared.first_128.value
+    assert (shared.first_128.low or 0) < (alone.first_128.low or 0) - 0.2

@@ -113,3 +113,15 @@ def test_shadow_is_measured_as_if_it_enforced(tokenizer: GuardTokenizer) -> None
     plain, shadow = GuardJudge(guard).judge_under(asked, [replace(guard.policy, enforce=e) for e in (True, False)])
     assert plain == shadow
     assert plain.stop_token is not None
+
+
+def test_bins_count_answers_to_one_question_as_one() -> None:
+    """Twenty answers to one question and one to another."""
+    said = [judgement("u", stop_token=5, onset_token=4, trace=trace("s" * 9, onset_char=4, end_token=6))] * 20
+    missed = judgement("s", onset_token=4, trace=trace("s" * 9, onset_char=4, end_token=6))
+    asked = [row("u", answer=True)] * 20 + [row("u", "else", answer=True)]
+    found = [streaming(judged(asked, [*said, missed], is_clustered=shared)) for shared in (True, False)]
+    for name in ("policy_bins", "rule_bins", "onset_bins"):
+        shared, alone = (getattr(one, name).first_128 for one in found)
+        assert shared.value == alone.value
+        assert shared.high - shared.low > alone.high - alone.low

@@ -153,6 +153,15 @@ def test_a_safe_answer_is_safe_everywhere_and_its_prompt_too(tokenizer: GuardTok
     assert (example.query_category, example.response_category) == (IGNORED, IGNORED)
 
 
+@pytest.mark.parametrize("role", ["system", "assistant"])
+def test_what_nobody_asked_is_no_safe_prompt(tokenizer: GuardTokenizer, role: str) -> None:
+    """An answer behind a system prompt or another answer has no request; those turns are never judged as one."""
+    messages = [{"role": role, "content": "be kind"}, {"role": "assistant", "content": "fine"}]
+    row = answer_row("", messages=messages, risk="safe", category=[])
+    example = to_example(tokenizer, row, 100, prompt_is_safe=True)
+    assert (example.query_position, example.query_risk) == (-1, IGNORED)
+
+
 def test_long_rows_keep_both_ends(tokenizer: GuardTokenizer) -> None:
     """The middle of a prompt goes; the closing token stays."""
     example = to_example(tokenizer, prompt_row("start " + "x " * 900 + "end"), 64)

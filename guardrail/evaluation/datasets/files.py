@@ -1,9 +1,14 @@
 """Finds the published files of a benchmark: the one that was named, or those in a folder."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from guardrail.errors import ConfigurationError
 from guardrail.evaluation.datasets.dataset import Dataset
+
+_PART = re.compile(r"-(\d+)-of-(\d+)\.")
+"""How the hub numbers the parts of a file, from 0."""
 
 
 def find_files(dataset: Dataset, path: Path) -> tuple[list[Path], Path | None]:
@@ -12,7 +17,8 @@ def find_files(dataset: Dataset, path: Path) -> tuple[list[Path], Path | None]:
     A folder is searched for the published path, then for its name anywhere below.
 
     Raises:
-        ConfigurationError: there is no such file or folder, or the folder holds none of the files, or copies of one.
+        ConfigurationError: there is no such file or folder, or the folder holds none of the files, copies of one, or
+            some of several parts.
     """
     if path.is_file():
         return [path], None
@@ -22,15 +28,25 @@ def find_files(dataset: Dataset, path: Path) -> tuple[list[Path], Path | None]:
     files = next((some for some in found if some), [])
     if not files:
         raise ConfigurationError(f"{dataset.name}: {path} holds no {dataset.files}", hint=where_from(dataset))
-    if len(files) > 1 and not any("*" in pattern for pattern in (dataset.files, *dataset.other_files)):
-        raise ConfigurationError(f"{dataset.name}: {path} holds {len(files)} files {files[0].name}", hint="name one")
+    names = [file.name for file in files]
+    if copied := next((name for name in names if names.count(name) > 1), ""):
+        raise ConfigurationError(f"{dataset.name}: {path} holds {names.count(copied)} files {copied}", hint="name one")
+    if missing := _missing_parts(files):
+        raise ConfigurationError(f"{dataset.name}: {path} lacks {missing} parts of its files", hint=where_from(dataset))
     beside = _search(path, dataset.companion) if dataset.companion else []
     return files, beside[0] if beside else None
 
 
 def has_files(dataset: Dataset, folder: Path) -> bool:
-    """Return whether a folder holds the published file; not whether another release of it."""
-    return bool(_search(folder, dataset.files))
+    """Return whether a folder holds the published file, with all its parts; not whether another release of it."""
+    files = _search(folder, dataset.files)
+    return bool(files) and not _missing_parts(files)
+
+
+def _missing_parts(files: Sequence[Path]) -> int:
+    """Return how many parts are not there, of files that the hub has cut: an interrupted download leaves some."""
+    parts = [(int(found[1]), int(found[2])) for file in files if (found := _PART.search(file.name))]
+    return max((n for _, n in parts), default=0) - len(parts)
 
 
 def where_from(dataset: Dataset) -> str:

@@ -6,6 +6,7 @@ the response is judged.
 """
 
 from collections.abc import Mapping
+from math import isnan
 from typing import Any
 
 from guardrail.conversation import Message, Role
@@ -129,4 +130,6 @@ def _text(value: Any) -> str:
     """Return a cell as text; Parquet and JSON hold numbers and truth values too."""
     if isinstance(value, list | tuple):
         return ";".join(map(_text, value))
+    if isinstance(value, float):  # a column of whole numbers with gaps, as pandas writes it
+        return "" if isnan(value) else f"{value:.15g}"
     return "" if value is None else str(value)

@@ -4,6 +4,7 @@ import importlib.metadata
 import platform
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from guardrail.decision import Direction
@@ -28,10 +29,11 @@ def write_page(output: Path, rows: str, settings: OwnSettings, survey: Survey, o
 def usage(output: Path) -> tuple[str, str, str]:
     """Return the lines with which the model is used: in Python, as a service, and on a text."""
     model, policy = output / "model", output / "policy.toml"
+    options = f"--model {quote(str(model))} --policy {quote(str(policy))}"
     return (
         f'guard = Guard.load("{model}", policy="{policy}")',
-        f"guardrail serve --model {model} --policy {policy}",
-        f'guardrail check --model {model} --policy {policy} "a prompt"',
+        f"guardrail serve {options}",
+        f'guardrail check {options} "a prompt"',
     )
 
 
@@ -93,7 +95,8 @@ def _figures(outcome: "Outcome") -> Iterator[str]:
     yield "## How good it is"
     yield ""
     yield (
-        f"Trained on {n['training']} rows, thresholds chosen on {n['thresholds']}, measured on {n['held_out']} others; "
+        f"Trained on {n['training']} rows (but for one family in 50, which draws the curves of the training), "
+        f"thresholds chosen on {n['thresholds']}, measured on {n['held_out']} others; "
         "near duplicates stand on one side. Under `policy.toml`, by the export; intervals are 95 %. Harmful is "
         "whatever is not safe; found is what is flagged or stopped. Few rows make wide intervals."
     )

@@ -22,6 +22,9 @@ _REST = "\0rest"
 
 Entry = Mapping[str, Any] | BadRow
 
+_Seen = dict[tuple[str, ...], tuple[int, tuple[RiskLevel, tuple[str, ...]]]]
+"""Direction and texts, as far as they matter, to the line that held them first and its label."""
+
 
 @dataclass(slots=True)
 class Found:
@@ -47,13 +50,15 @@ def read_file(path: Path) -> Found:
         ConfigurationError: it cannot be read at all: no such file, no UTF-8, no header, a damaged archive.
     """
     found = Found()
-    entries = _table(path, found) if path.suffix.lower() in _TABLES else _objects(path)
-    seen: dict[tuple[str, ...], tuple[int, tuple[RiskLevel, tuple[str, ...]]]] = {}
+    is_table = path.suffix.lower() in _TABLES
+    entries = _table(path, found) if is_table else _objects(path)
+    seen: _Seen = {}
     for line, entry in entries:
         try:
             if isinstance(entry, BadRow):
                 raise entry
-            rows = _schema_row(entry) if "messages" in entry else rows_of(entry, line, path.name)
+            is_schema = "messages" in entry and not is_table
+            rows = _schema_row(entry) if is_schema else rows_of(entry, line, path.name)
             fresh = _first_of_its_text(rows, line, seen)
         except BadRow as bad:
             found.problems.append(bad.at(line))
@@ -64,20 +69,22 @@ def read_file(path: Path) -> Found:
     return found
 
 
-def _first_of_its_text(
-    rows: list[Row], line: int, seen: dict[tuple[str, ...], tuple[int, tuple[RiskLevel, tuple[str, ...]]]]
-) -> list[Row]:
-    """Return the rows whose text was not met before; the same text under another label is a problem."""
-    fresh = []
+def _first_of_its_text(rows: list[Row], line: int, seen: _Seen) -> list[Row]:
+    """Return the rows of a line whose text was not met before, and take them down.
+
+    Raises:
+        BadRow: one of them was met under another label; none is taken down then.
+    """
+    fresh: dict[tuple[str, ...], Row] = {}
     for row in rows:
         key = (row.target.value, *(" ".join(m.content.casefold().split()) for m in row.messages))
-        label = (row.risk, row.categories)
-        first, said = seen.setdefault(key, (line, label))
-        if said != label:
+        first, said = seen.get(key, (line, (row.risk, row.categories)))
+        if said != (row.risk, row.categories):
             raise BadRow(f"says something else of the same text as line {first}", "keep the one that is right")
-        if first == line:
-            fresh.append(row)
-    return fresh
+        if key not in seen:
+            fresh[key] = row
+    seen |= {key: (line, (row.risk, row.categories)) for key, row in fresh.items()}
+    return list(fresh.values())
 
 
 def _check_ids(found: Found) -> None:
@@ -109,7 +116,8 @@ def _table(path: Path, found: Found) -> Iterator[tuple[int, Entry]]:
         raise ConfigurationError(f"{path.name} is not UTF-8", hint='save it as "CSV UTF-8"') from error
     except csv.Error as error:
         raise ConfigurationError(
-            f"{path.name}, line {reader.line_num}: {error}", hint='a quote inside quotes is written twice: ""'
+            f"{path.name}, line {reader.line_num}: {error}",
+            hint='a quote inside quotes is written twice: "", and each one that opens is closed',
         ) from error
     except OSError as error:
         raise ConfigurationError(f"cannot read {path.name}: {error.strerror or type(error).__name__}") from error
@@ -172,9 +180,8 @@ def _schema_row(values: Mapping[str, Any]) -> list[Row]:
         raise BadRow("has no label", "set risk to safe, controversial or unsafe")
     if not row.judged_text.strip():
         raise BadRow("has no text", "fill in the content of the last message")
-    for name in row.categories:
-        check_category(name)
-    return [row]
+    names = () if row.risk is RiskLevel.SAFE else row.categories
+    return [replace(row, categories=tuple(dict.fromkeys(check_category(" ".join(name.split())) for name in names)))]
 
 
 def to_line(row: Row) -> dict[str, Any]:

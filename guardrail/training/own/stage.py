@@ -26,6 +26,7 @@ from guardrail.policy import Policy
 from guardrail.policy_file import load_policy
 from guardrail.policy_text import render_policy
 from guardrail.training import sft
+from guardrail.training.corpus import is_held_out
 from guardrail.training.own.measuring import Measured, measured
 from guardrail.training.own.mixing import mixed
 from guardrail.training.own.page import write_page
@@ -36,6 +37,7 @@ from guardrail.training.own.splitting import Part, split
 from guardrail.training.own.starting import write_start
 from guardrail.training.own.survey import Survey
 from guardrail.training.own.thresholds import described, own_policy
+from guardrail.training.recipe_rows import family
 from guardrail.whole_files import write_whole
 
 BASE_POLICY = "balanced"
@@ -106,6 +108,17 @@ def check(rows: Path) -> Checked:
     return Checked(found, Survey.of(found.rows))
 
 
+def prepare(
+    rows: Path, output: Path, settings: OwnSettings, checked: Checked, *, resume: bool, console: Console
+) -> Path:
+    """Begin a run and end before its training; return the settings of that, for `guardrail train sft`. `run` with
+    `resume` goes on once it is done.
+
+    Args and errors are those of `run`.
+    """
+    return _begun(rows, output, settings, checked, resume=resume, console=console).prepare()
+
+
 def run(
     rows: Path, output: Path, settings: OwnSettings, checked: Checked, *, resume: bool, console: Console
 ) -> Outcome:
@@ -122,11 +135,7 @@ def run(
     Raises:
         ConfigurationError: the folder holds another run, the start cannot be found, or too few rows remain.
     """
-    begin(output, rows, settings, resume=resume)
-    shares = {Part.HELD_OUT: settings.held_out, Part.THRESHOLDS: settings.thresholds}
-    job = _Job(output, settings, split(checked.found.rows, shares, settings.seed), checked.survey.categories, console)
-    if not job.parts[Part.HELD_OUT] or not job.parts[Part.TRAINING]:
-        raise ConfigurationError("no rows are left to measure on", hint="more rows, or a larger --held-out")
+    job = _begun(rows, output, settings, checked, resume=resume, console=console)
     job.train()
     with console.status("exporting"):
         export_checkpoint(job.checkpoint, job.model, precision=settings.precision, name=output.name)
@@ -137,6 +146,20 @@ def run(
     write_page(output, rows.name, settings, checked.survey, outcome)
     shutil.rmtree(job.start)
     return outcome
+
+
+def _begun(
+    rows: Path, output: Path, settings: OwnSettings, checked: Checked, *, resume: bool, console: Console
+) -> "_Job":
+    begin(output, rows, settings, resume=resume)
+    shares = {Part.HELD_OUT: settings.held_out, Part.THRESHOLDS: settings.thresholds}
+    job = _Job(output, settings, split(checked.found.rows, shares, settings.seed), checked.survey.categories, console)
+    if not job.parts[Part.HELD_OUT] or not job.parts[Part.TRAINING]:
+        raise ConfigurationError(
+            "no rows are left to measure on, since those of one question, and near duplicates, stay together",
+            hint="add rows that are worded differently, or a larger --held-out, and give a new --output",
+        )
+    return job
 
 
 _HEAD = (
@@ -170,17 +193,24 @@ class _Job:
         """Its export."""
         return self.output / "model"
 
-    def train(self) -> None:
-        """Make the checkpoint, unless it is there."""
+    def prepare(self) -> Path:
+        """Write all that the training reads, and return its settings."""
         for part, its in self.parts.items():
             write_rows(self.output / "rows" / f"{part.value}.jsonl", its)
         if self.settings.mix:
-            write_rows(self.output / "rows" / "mixed.jsonl", mixed(self.parts[Part.TRAINING], self.settings.seed))
+            # not of the few that the fine-tuning holds out for its curves
+            trained = [row for row in self.parts[Part.TRAINING] if not is_held_out(family(row))]
+            write_rows(self.output / "rows" / "mixed.jsonl", mixed(trained, self.settings.seed))
         if not (self.start / TOKENIZER_FILE).exists():  # written last, here and in the training
             write_start(self.settings.start, self.start, self.categories, only_own=self.settings.only_own)
+        config = self.output / "sft.toml"
+        write_whole(config, self.settings.sft(self.output).encode())
+        return config
+
+    def train(self) -> None:
+        """Make the checkpoint, unless it is there."""
+        config = self.prepare()
         if not (self.checkpoint / TOKENIZER_FILE).exists():
-            config = self.output / "sft.toml"
-            write_whole(config, self.settings.sft(self.output).encode())
             sft.main(config, resume=(self.output / "training" / "settings.toml").exists())
 
     def choose(self) -> tuple[Policy, list[str]]:

@@ -1,6 +1,5 @@
 """The checkpoint that a run starts from: another one's weights, and category heads that have rows for the new names."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.resources import files
@@ -17,6 +16,7 @@ from guardrail.loader import find_checkpoint
 from guardrail.onnx_export.parts import Matrix
 from guardrail.onnx_export.reading import read_tensors
 from guardrail.taxonomy import LabelSet
+from guardrail.whole_files import write_whole
 
 EMBEDDED = "default"
 """Name of the embedded model; its weights are read back from the export that is shipped."""
@@ -49,7 +49,7 @@ def write_start(source: str, target: Path, names: Mapping[Direction, tuple[str, 
         tensors[tensor] = _rows(tensors[tensor], labels[side], made[side])
     changed = replace(config, prompt_labels=made[Direction.PROMPT], response_labels=made[Direction.RESPONSE])
     write_checkpoint(target, changed, tensors, dtype=dtype)
-    shutil.copyfile(folder / TOKENIZER_FILE, target / TOKENIZER_FILE)
+    write_whole(target / TOKENIZER_FILE, (folder / TOKENIZER_FILE).read_bytes())  # whole, for it says that all is there
 
 
 def widened(labels: LabelSet, names: tuple[str, ...], *, only_own: bool) -> LabelSet:

@@ -218,7 +218,7 @@ class _From(Sampler[int]):
 
 def _arguments(settings: SftSettings, states: Path, n_steps: int) -> TrainingArguments:
     """Return the Trainer's own settings; `Pace` decides when to log, evaluate and save."""
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(states), max_steps=n_steps, per_device_train_batch_size=1,
         gradient_accumulation_steps=settings.gradient_accumulation, max_grad_norm=settings.max_gradient,
         logging_strategy="no", eval_strategy="no", save_strategy="no", logging_nan_inf_filter=False, disable_tqdm=True,
@@ -226,6 +226,10 @@ def _arguments(settings: SftSettings, states: Path, n_steps: int) -> TrainingArg
         remove_unused_columns=False, ignore_data_skip=True, ddp_find_unused_parameters=False,
         dataloader_pin_memory=False,
     )  # fmt: skip
+    # One process is one device: where several GPUs are in sight, the Trainer would split each batch between them, with
+    # its counts; a launcher starts a process for each.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 _Judged = tuple[Tensor, Tensor, list[RowScores]]

@@ -9,6 +9,7 @@ from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.evaluation.datasets import DATASETS, Dataset, load_dataset, table
 from guardrail.evaluation.datasets.categories import PUBLISHED
+from guardrail.evaluation.datasets.files import has_files
 from guardrail.evaluation.rows import Tally
 from tests.evaluation.datasets.published import POLYGUARD, XSTEST, read, write
 
@@ -47,6 +48,29 @@ def test_two_copies_in_a_folder_are_not_read_as_one(tmp_path: Path) -> None:
         write(tmp_path / copy / "xstest_prompts.csv", XSTEST)
     with pytest.raises(ConfigurationError, match=r"holds 2 files xstest_prompts\.csv \(name one\)"):
         load_dataset("xstest", tmp_path)
+
+
+def test_copies_of_a_part_are_not_read_as_two(tmp_path: Path) -> None:
+    """Of a set with a pattern too."""
+    for copy in ("old", "new"):
+        write(tmp_path / copy / "data" / "test-00000-of-00001.parquet", POLYGUARD)
+    with pytest.raises(ConfigurationError, match=r"holds 2 files test-00000-of-00001\.parquet"):
+        load_dataset("polyguard", tmp_path)
+
+
+def test_a_missing_part_is_an_error(tmp_path: Path) -> None:
+    """A download that was interrupted must not pass for the set."""
+    dataset = DATASETS["polyguard"]
+    for part in (0, 2):
+        write(tmp_path / "data" / f"test-0000{part}-of-00003.parquet", POLYGUARD)
+    assert not has_files(dataset, tmp_path)
+    with pytest.raises(ConfigurationError, match=r"lacks 1 parts of its files \(fetch data/test-"):
+        load_dataset("polyguard", tmp_path)
+    write(tmp_path / "data" / "test-00001-of-00003.parquet", POLYGUARD)
+    assert has_files(dataset, tmp_path)
+    assert len(read("polyguard", tmp_path)[0]) == 3 * len(
+        read("polyguard", tmp_path / "data" / "test-00001-of-00003.parquet")[0]
+    )
 
 
 def test_rows_come_before_the_file_was_read_through(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Figures of held-out rows and thresholds, on runs made by hand."""
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from guardrail.policy_file import parse_policy
 from guardrail.policy_text import render_policy
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.own.measuring import NOTHING, OTHER, measured
+from guardrail.training.own.page import usage
 from guardrail.training.own.thresholds import described, own_policy
 
 NAMES: dict[Direction, tuple[str, ...]] = {Direction.PROMPT: ("A", "B"), Direction.RESPONSE: ()}
@@ -32,6 +35,13 @@ def run_of(*cells: tuple[RiskLevel, Sequence[str], float, str | None]) -> Run:
         for _, _, score, called in cells
     )
     return Run("test", {}, rows, judged, 0.0)
+
+
+def test_commands_of_a_folder_with_a_space_are_commands() -> None:
+    """A shell takes the folder for one word."""
+    _, serve, check = usage(Path("my runs") / "mine")
+    assert shlex.split(serve)[2:] == ["--model", "my runs/mine/model", "--policy", "my runs/mine/policy.toml"]
+    assert shlex.split(check)[-1] == "a prompt"
 
 
 def test_figures_are_those_of_a_small_table() -> None:

@@ -147,6 +147,42 @@ def test_json_lines_hold_columns_or_rows_of_the_schema(tmp_path: Path) -> None:
     assert [problem.line for problem in found.problems] == [3, 4, 5, 6]
 
 
+def test_a_column_of_a_table_is_never_a_conversation(tmp_path: Path) -> None:
+    """One that counts messages, say, is passed over like any other."""
+    found = reading(tmp_path, "prompt,label,messages\na,safe,3\n")
+    assert (len(found.rows), found.problems) == (1, [])
+    assert found.notes[0] == "columns that are not read: messages"
+
+
+def test_a_line_that_is_left_out_stands_in_nobodys_way(tmp_path: Path) -> None:
+    """Its texts were not met: line 3 contradicts line 2 as an answer, so that line 4 is the first such prompt."""
+    found = reading(tmp_path, "text,prompt,response,label\n,,hello,safe\nhello,,,unsafe\n,hello,,unsafe\n")
+    assert [problem.line for problem in found.problems] == [3]
+    assert [(row.target, row.risk) for row in found.rows] == [
+        (Direction.RESPONSE, RiskLevel.SAFE), (Direction.PROMPT, RiskLevel.UNSAFE)
+    ]  # fmt: skip
+    assert not found.n_repeats
+
+
+def test_a_safe_row_of_the_schema_names_no_category(tmp_path: Path) -> None:
+    """As in a table: else the model would get a category that nothing is learned of. Names are tidied there too."""
+    row = {
+        "id": "r", "source": "s", "lang": "en", "target": "prompt", "risk": "safe", "category": ["Own"],
+        "messages": [{"role": "user", "content": "x"}],
+    }  # fmt: skip
+    other = [{"role": "user", "content": "y"}]
+    risky = {**row, "risk": "unsafe", "category": [" Own  Name", "Own Name"], "messages": other}
+    found = reading(tmp_path, f"{json.dumps(row)}\n{json.dumps(risky)}\n", "rows.jsonl")
+    assert [row.categories for row in found.rows] == [(), ("Own Name",)]
+
+
+def test_numbers_of_a_table_with_gaps_are_read(tmp_path: Path) -> None:
+    """Parquet files hold whole numbers as 7.0, and what is missing as NaN."""
+    line = '{"response": "a, never", "label": "unsafe", "category": NaN, "unsafe_start_char": 3.0, "id": 1234567890.0}'
+    (row,) = reading(tmp_path, line, "rows.jsonl").rows
+    assert (row.id, row.categories, row.unsafe_start_char) == ("1234567890", (), 3)
+
+
 def test_written_rows_are_rows_of_the_data_schema(tmp_path: Path) -> None:
     """What training reads is what was found."""
     rows = reading(

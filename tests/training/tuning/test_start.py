@@ -19,7 +19,7 @@ from guardrail.training import sft
 from guardrail.training.tuning.settings import Labels
 from guardrail.training.tuning.start import find_start, start_network
 from tests.tiny import VOCABULARY, copy_tokenizer, write_tiny, write_tiny_gen
-from tests.training.tuning.toy import read_settings, toy_rows, write_config, write_rows
+from tests.training.tuning.toy import log_of, read_settings, toy_rows, write_config, write_rows
 
 
 def write_qwen3(folder: Path, *, tied: bool) -> Qwen3ForCausalLM:
@@ -116,6 +116,19 @@ def test_categories_of_ones_own_keep_what_the_start_knows(tmp_path: Path) -> Non
             tmp_path / "start",
             read_settings(tmp_path, tmp_path / "start", labels={"prompts": ["PII", "pii"], "responses": ["PII"]}),
         )
+
+
+def test_rows_that_name_no_category_of_the_labels_are_counted(tmp_path: Path) -> None:
+    """A name that is spelled otherwise is learned by nobody, which the log says; safe rows and repeats do not count."""
+    write_tiny(tmp_path / "start", n_layers=1)
+    spelled = ["Insider Trading", "Insider Tradin"]
+    rows = [{**row, "category": [spelled[i % 3 == 0]]} for i, row in enumerate(toy_rows(40))]
+    write_rows(tmp_path / "toy.jsonl", rows)
+    labels = {"prompts": ["Insider Trading"], "responses": ["Insider Trading"]}
+    sft.main(write_config(tmp_path, tmp_path / "start", labels=labels, epochs=0.1))
+    n_wrong = sum(row["risk"] != "safe" and row["category"] == ["Insider Tradin"] for row in rows)
+    (data,) = (line for line in log_of(tmp_path / "run") if line.get("event") == "data")
+    assert data["no_category"] == n_wrong > 0
 
 
 def test_rows_with_categories_of_ones_own_train_their_head(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from guardrail.training.examples import IGNORED
 from guardrail.training.losses import Batch, guard_losses
 from guardrail.training.run_folder import cosine
 from guardrail.training.tuning.batches import Share, StepPlan, TrainParts, collate
+from guardrail.training.tuning.model import TunedGuard
 from guardrail.training.tuning.start import start_network
 from guardrail.training.tuning.trainer import GuardTrainer
 from tests.tiny import write_tiny
@@ -208,6 +209,16 @@ def test_less_than_everything_can_be_trained(folder: Path, start: Path, tune: st
     state = next((folder / "whole" / "states").glob("checkpoint-*/model.safetensors"))
     assert state.stat().st_size < 0.2 * files[0].stat().st_size  # the start's weights are not saved again
     assert Guard.load(folder / "whole" / "checkpoint", engine="torch").check_prompt("hello").action
+
+
+def test_a_process_keeps_to_one_device(folder: Path, start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two GPUs are in sight too: the Trainer would cut rows, counts and weight of a step between them."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    settings = read_settings(folder, start, device="auto")
+    network, (training, held_out) = start_network(start, settings), read_toy(settings)
+    plan = StepPlan(training, settings.batch_tokens, settings.epochs, settings.seed)
+    model = TunedGuard(network, settings.class_weights, bf16=False)
+    assert GuardTrainer(settings, model, training, held_out, plan, folder).args.n_gpu == 1
 
 
 def test_the_checkpoint_may_be_bfloat16(folder: Path, start: Path) -> None:
