@@ -14,7 +14,7 @@ from guardrail.evaluation.comparison import Report
 from guardrail.evaluation.page import to_html
 from guardrail.evaluation.runner import Run
 from guardrail.evaluation.tables import tables
-from tests.browsing import CHROMIUM, chromium
+from tests.browsing import CHROMIUM, chromium, words_outside
 from tests.evaluation.judged_rows import judgement, row, trace
 
 RISKS = "uscs" * 6
@@ -153,13 +153,7 @@ def test_nothing_is_clipped(browser: Browser, tmp_path: Path, width: int, scheme
     page.on("console", lambda message: complaints.append(message.text))
     page.goto(file.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    outside = page.evaluate(
-        """() => [...document.querySelectorAll('svg text')].filter((t) => {
-          if (getComputedStyle(t).display === 'none') return false;
-          const [a, b] = [t.getBoundingClientRect(), t.closest('.card').getBoundingClientRect()];
-          return a.left < b.left || a.right > b.right || a.bottom > b.bottom;
-        }).map((t) => t.textContent)"""
-    )
+    outside = words_outside(page)
     tops = page.evaluate(
         "[...document.querySelectorAll('.card:has(.square)')].slice(0, 3).map((c) => c.getBoundingClientRect().top)"
     )

@@ -1,6 +1,5 @@
 """Labelled rows to positions and labels."""
 
-import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,27 +20,10 @@ from guardrail.testing import HashEngine, default_tokenizer
 from guardrail.training.corpus import is_held_out, to_turns
 from guardrail.training.examples import IGNORED, LEAST_LENGTH, Source, read_examples, select_rows, to_example
 from guardrail.training.recipe_rows import family
+from tests.training.labelled_rows import answer_row, prompt_row, write
 
 TOKENIZER = default_tokenizer()
 SAFE, UNSAFE = (RESPONSE_LABELS.risks.index(level) for level in (RiskLevel.SAFE, RiskLevel.UNSAFE))
-
-
-def prompt_row(text: str = "hello there", **changes: Any) -> dict[str, Any]:
-    row = {
-        "id": "1", "source": "made", "lang": "en", "messages": [{"role": "user", "content": text}],
-        "target": "prompt", "risk": "unsafe", "category": ["violent"], "unsafe_start_char": None,
-    }  # fmt: skip
-    return {**row, **changes}
-
-
-def answer_row(text: str, **changes: Any) -> dict[str, Any]:
-    messages = [{"role": "user", "content": "tell me"}, {"role": "assistant", "content": text}]
-    return prompt_row(**{"messages": messages, "target": "response", **changes})
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
-    return path
 
 
 def test_a_prompt_is_labelled_at_its_closing_token(tokenizer: GuardTokenizer) -> None:

@@ -1,7 +1,5 @@
 """Rows for heads with labels of their own, and rows that bring a teacher."""
 
-import gzip
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,26 +11,9 @@ from guardrail.encoding import GuardTokenizer
 from guardrail.errors import ConfigurationError
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, RiskLevel
 from guardrail.training.examples import IGNORED, HeadLabels, Source, read_examples, to_example
+from tests.training.labelled_rows import answer_row, prompt_row, write
 
 UNSAFE = RESPONSE_LABELS.risks.index(RiskLevel.UNSAFE)
-
-
-def prompt_row(text: str = "hello there", **changes: Any) -> dict[str, Any]:
-    row = {
-        "id": "1", "source": "made", "lang": "en", "messages": [{"role": "user", "content": text}],
-        "target": "prompt", "risk": "unsafe", "category": ["violent"], "unsafe_start_char": None,
-    }  # fmt: skip
-    return {**row, **changes}
-
-
-def answer_row(text: str, **changes: Any) -> dict[str, Any]:
-    messages = [{"role": "user", "content": "tell me"}, {"role": "assistant", "content": text}]
-    return prompt_row(**{"messages": messages, "target": "response", **changes})
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
-    return path
 
 
 def test_a_row_may_bring_its_own_teacher(tokenizer: GuardTokenizer, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from guardrail.audit.pages.axes import figure_text
 from guardrail.audit.pages.figures import Bars, Curves, Figure, Lines, Matrix, Summary, Table
 from guardrail.audit.pages.page import render
 from guardrail.audit.pages.pictures import draw_bars, draw_curves, draw_lines, draw_matrix
-from tests.browsing import CHROMIUM, chromium
+from tests.browsing import CHROMIUM, chromium, words_outside
 
 HOSTILE = "</style><script>alert(1)</script><img src=x onerror=alert(1)>\u202e'\""
 LONG = "dropped: near an evaluation row of dev_wildguard_prompts_and_responses.jsonl"
@@ -155,13 +155,7 @@ def test_nothing_is_clipped(browser: Browser, tmp_path: Path, width: int, scheme
     page.on("console", lambda message: complaints.append(message.text))
     page.goto(file.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    outside = page.evaluate(
-        """() => [...document.querySelectorAll('svg text')].filter((t) => {
-          if (getComputedStyle(t).display === 'none') return false;
-          const [a, b] = [t.getBoundingClientRect(), t.closest('.card').getBoundingClientRect()];
-          return a.left < b.left || a.right > b.right || a.bottom > b.bottom;
-        }).map((t) => t.textContent)"""
-    )
+    outside = words_outside(page)
     overlapping = page.evaluate(
         """() => [...document.querySelectorAll('svg.words')].flatMap((svg) => {
           const boxes = [...svg.querySelectorAll('text')].map((t) => t.getBoundingClientRect()).filter((b) => b.width);
