@@ -1,10 +1,9 @@
-"""The other way round: the tensors of an exported folder by their published names, and a checkpoint made of them.
+"""The other way round: the tensors of an exported folder by their published names.
 
 What int8 or int4 rounded away is gone: the tensors are those that the export computes with. Exported again in int8,
 they give the same whole numbers. It is how training can start from the embedded model, which is shipped as an export.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.checkpoint import CONFIG_FILE, TOKENIZER_FILE, read_json, write_checkpoint
+from guardrail.checkpoint import CONFIG_FILE, read_json
 from guardrail.checkpoint_config import EMBEDDING, GuardConfig, tensor_shapes
 from guardrail.errors import CheckpointError
 from guardrail.exported import MODEL_FILE, read_manifest
@@ -61,18 +60,6 @@ def read_tensors(folder: str | Path) -> tuple[GuardConfig, dict[str, Matrix]]:
             f"the graph is of version {manifest.graph_version} and cannot be read back: {error}",
             hint="start from the checkpoint that it was exported from",
         ) from error
-
-
-def restore_checkpoint(folder: str | Path, target: str | Path) -> Path:
-    """Write the checkpoint, float32, that an exported folder computes with, with its tokenizer; return `target`.
-
-    Raises:
-        CheckpointError: as `read_tensors`.
-    """
-    config, tensors = read_tensors(folder)
-    write_checkpoint(target, config, tensors, dtype="f32")
-    shutil.copyfile(Path(folder) / TOKENIZER_FILE, Path(target) / TOKENIZER_FILE)
-    return Path(target)
 
 
 class _Graph:
