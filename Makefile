@@ -30,7 +30,7 @@ PYTEST := $(PYTEST_ENV) $(TEST)/bin/python -m pytest
 SOURCES := guardrail adapters onnx_export tests fuzz
 PACKAGING_TESTS := tests/test_packaging.py tests/test_import_weight.py tests/test_exported_members.py tests/cli
 # What makes records by the fixtures of the checkout, which are not seen there.
-PACKAGING_TESTS += $(patsubst %,--ignore=tests/cli/test_%.py,calibrate replay report sources_stay)
+PACKAGING_TESTS += $(patsubst %,--ignore=tests/cli/test_%.py,calibrate own replay report sources_stay)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast campaign fuzz check lint format types wheel wheel-test optimum-test ray-test otel-test audit sbom lock clean

@@ -102,6 +102,7 @@ def test_a_policy_more_is_applied_to_the_same_verdicts(
 
 def test_judges_are_measured_side_by_side(evaluate: Evaluate, rows: str, tmp_path: Path) -> None:
     """Each by its spec; the comparison is theirs."""
+    pytest.importorskip("sklearn", reason="the n-gram judge needs the extra `train`")
     learned = tmp_path / "learn.jsonl"
     learned.write_text(
         "\n".join(
