@@ -98,11 +98,13 @@ def n_asked(folder: Path) -> int:
 
 
 class Served:
-    """The counting server as a process."""
+    """The counting server as a process. What comes after `hold_after` requests waits for `release`."""
 
-    def __init__(self, log: Path, *, delay_s: float = 0.0, fail_after: int = 0, program: Path = SERVER) -> None:
+    def __init__(
+        self, log: Path, *, delay_s: float = 0.0, fail_after: int = 0, hold_after: int = 0, program: Path = SERVER
+    ) -> None:
         self._log = log
-        command = [sys.executable, str(program), str(log), str(delay_s), str(fail_after)]
+        command = [sys.executable, str(program), str(log), str(delay_s), str(fail_after), str(hold_after)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         self.port = int(self._process.stdout.readline())
@@ -113,6 +115,10 @@ class Served:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
+
+    def release(self) -> None:
+        """Answer what waits, and whatever comes."""
+        self._log.with_name(f"{self._log.name}.go").touch()
 
     def model(self, *, concurrency: int = 4) -> str:
         """Return the settings of a model that this server is."""

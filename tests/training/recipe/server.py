@@ -1,6 +1,7 @@
 """An OpenAI-compatible server whose answers are a function of the request, and which writes down what it is asked.
 
-Run as a process of its own: `python server.py LOG DELAY_S [FAIL_AFTER]`; it prints its port. Each line of the log is
+Run as a process of its own: `python server.py LOG DELAY_S [FAIL_AFTER [HOLD_AFTER]]`; it prints its port. What comes
+after HOLD_AFTER requests waits until there is a file LOG.go. Each line of the log is
 `received HASH` or `answered HASH`, in the order in which that happened; equal requests have one hash.
 """
 
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 WORDS = (
@@ -37,6 +39,8 @@ class Handler(BaseHTTPRequestHandler):
     log_fd = -1
     delay_s = 0.0
     fail_after = 0
+    hold_after = 0
+    go = Path()
     n_received = 0
     lock = threading.Lock()
 
@@ -54,6 +58,9 @@ class Handler(BaseHTTPRequestHandler):
         with self.lock:
             Handler.n_received += 1
             is_down = 0 < self.fail_after < Handler.n_received
+            is_held = 0 < self.hold_after < Handler.n_received
+        while is_held and not self.go.exists():
+            time.sleep(0.01)
         time.sleep(self.delay_s)
         if is_down:
             self.send(401, {"error": {"message": "down"}})
@@ -149,7 +156,8 @@ def main() -> None:
     """Serve until killed."""
     Handler.log_fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     Handler.delay_s = float(sys.argv[2])
-    Handler.fail_after = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    Handler.fail_after, Handler.hold_after = (int(sys.argv[i]) if len(sys.argv) > i else 0 for i in (3, 4))
+    Handler.go = Path(f"{sys.argv[1]}.go")
     server = Server(("127.0.0.1", 0), Handler)
     print(server.server_address[1], flush=True)
     server.serve_forever()

@@ -84,14 +84,15 @@ def test_a_killed_run_ends_with_the_same_bytes_and_pays_nothing_twice(tmp_path: 
 
 def test_an_interrupt_ends_at_once_and_the_next_start_goes_on(tmp_path: Path) -> None:
     """Ctrl-C: exit code 130, no traceback, nothing half written."""
-    with Served(tmp_path / "log", delay_s=0.05) as server:
+    with Served(tmp_path / "log", hold_after=30) as server:
         path = write_recipe(tmp_path / "run", n_rows=60, model=server.model())
         process = start(path)
-        wait_for(server, 30, process)
+        wait_for(server, 30, process)  # and no more, so that it cannot have ended
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=LONGEST_S)
         assert process.returncode == 130
         assert b"Traceback" not in out
+        server.release()
         assert finish(path)[0] == 0
         assert len(data_files(tmp_path / "run" / "out" / "respond")) == 9
 
