@@ -25,11 +25,11 @@ from guardrail.checkpoint import Checkpoint
 from guardrail.decision import Direction
 from guardrail.evaluation.judge_settings import JudgeSettings
 from guardrail.evaluation.judge_specs import Spec
-from guardrail.evaluation.metrics import Estimate
+from guardrail.evaluation.metrics import Estimate, Resamples
 from guardrail.evaluation.opening import open_judge
 from guardrail.evaluation.pairing import Pairing, pair
 from guardrail.evaluation.protocol import Protocol
-from guardrail.evaluation.report import by_direction, section
+from guardrail.evaluation.report import by_direction, figures
 from guardrail.evaluation.rows import Row, Tally
 from guardrail.evaluation.runner import Run, run
 from guardrail.exported import is_export
@@ -119,15 +119,15 @@ def compare(reference: Run, other: Run) -> list[Compared]:
     found, before, after = [], by_direction(reference), by_direction(other)
     for direction, one in before.items():
         second = after[direction]
-        figures = [section(judged).overall for judged in (one, second)]
-        f1s = tuple((figure.strict.f1, figure.loose.f1) for figure in figures)
+        found_of = [figures(judged, Resamples(judged.clusters))[0] for judged in (one, second)]
+        f1s = tuple((figure.strict.f1, figure.loose.f1) for figure in found_of)
         found.append(
             Compared(
                 direction,
                 f1=(f1s[0], f1s[1]),
-                auc=(figures[0].auc, figures[1].auc),
+                auc=(found_of[0].auc, found_of[1].auc),
                 pairing=pair(one, second, (reference.judge, other.judge)),
-                n_failed=sum(figure.n_failed for figure in figures),
+                n_failed=sum(figure.n_failed for figure in found_of),
             )
         )
     return found

@@ -15,7 +15,6 @@ shows that questions, answers, refusals and failures come through, and nothing a
 """
 
 import argparse
-import importlib.metadata
 import os
 import platform
 import re
@@ -29,7 +28,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from guardrail.bench.machine import cores, cpu_name
+from guardrail.bench.machine import cores, cpu_name, installed
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError, EngineError
 from guardrail.evaluation.baseline import fit_baseline
@@ -42,6 +41,7 @@ from guardrail.evaluation.protocol import Protocol
 from guardrail.evaluation.report import Figures, sections
 from guardrail.evaluation.rows import TARGETS, Row, Tally
 from guardrail.evaluation.runner import Run, run
+from guardrail.loader import cache_folder
 from guardrail.policy_file import load_policy
 from guardrail.training.recipe_rows import training_rows
 
@@ -66,9 +66,10 @@ def main() -> None:
     options = parser.parse_args()
     protocol = Protocol.from_file(options.protocol)
     rows = protocol.model_copy(update={"limit": options.limit}).read(Tally())
+    cache = cache_folder() / "baseline"  # as `guardrail evaluate` keeps them
     settings = JudgeSettings(
-        load_policy(options.policy), os.environ, options.threads, cache=cache(),
-        baseline=lambda policy: fit_baseline(training_rows(RECIPE), policy, cache()),
+        load_policy(options.policy), os.environ, options.threads, cache=cache,
+        baseline=lambda policy: fit_baseline(training_rows(RECIPE), policy, cache),
     )  # fmt: skip
     print(described(), f"\n{len(rows)} rows, at most {options.limit} of each file of {options.protocol.name}\n")
     if options.plumbing:
@@ -91,20 +92,9 @@ def identity(one: Run) -> str:
     return ", ".join(f"{key} {value[:12] if key.endswith('sha256') else value}" for key, value in known.items())
 
 
-def cache() -> Path:
-    """Return where baselines are kept, as `guardrail evaluate` keeps them."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guardrail" / "baseline"
-
-
 def described() -> str:
     """Return what runs here."""
-    found = []
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return f"{', '.join(found)}, Python {platform.python_version()}, {cpu_name()}"
+    return f"{', '.join(installed(PACKAGES))}, Python {platform.python_version()}, {cpu_name()}"
 
 
 def defaults() -> list[str]:
@@ -125,19 +115,19 @@ def served(url: str) -> list[str]:
 def serving(threads: int) -> Iterator[str]:
     """Run `guardrail serve` with the embedded model on a free port, in shadow; yield its URL."""
     command = [sys.executable, "-m", "guardrail.cli", "serve", "--port", "0", "--policy", "shadow"]
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.NamedTemporaryFile("w+") as log:
         process = subprocess.Popen([*command, "--threads", str(threads)], stderr=log, text=True)
         try:
-            yield waited(process, log.name if isinstance(log.name, str) else f"/proc/self/fd/{log.fileno()}")
+            yield waited(process, Path(log.name))
         finally:
             process.terminate()
             process.wait(30)
 
 
-def waited(process: "subprocess.Popen[str]", log: str) -> str:
+def waited(process: "subprocess.Popen[str]", log: Path) -> str:
     """Return the URL that the service's banner tells."""
     while process.poll() is None:
-        if found := BANNER.search(Path(log).read_text("utf-8")):
+        if found := BANNER.search(log.read_text("utf-8")):
             return found.group()
         time.sleep(0.2)
     raise SystemExit("guardrail serve ended early")

@@ -30,7 +30,8 @@ from guardrail.bench.machine import cores, cpu_name
 from guardrail.conversation import Message, Role
 from guardrail.decision import Direction
 from guardrail.encoding import GuardTokenizer
-from guardrail.evaluation.baseline import RISKS, LabelledText, TfidfClassifier, TfidfSettings
+from guardrail.evaluation.baseline import LabelledText, TfidfClassifier, TfidfSettings
+from guardrail.evaluation.judges import RISKS
 from guardrail.taxonomy import RiskLevel
 from guardrail.testing import default_tokenizer, default_tokenizer_file
 from guardrail.training.corpus import read_objects

@@ -52,13 +52,18 @@ class LoadedModel:
     reader: Reader
 
 
+def embedded_folder() -> Path:
+    """Return the folder of the embedded model, an export."""
+    return Path(str(files("guardrail.assets").joinpath("default")))
+
+
 def load_default(*, runtime: Runtime | None = None) -> LoadedModel:
     """Load the embedded model, after every file was checked against hashes that start from one in the code.
 
     Raises:
         CheckpointError: the package's files are damaged or were exchanged.
     """
-    folder = Path(str(files("guardrail.assets").joinpath("default")))
+    folder = embedded_folder()
     return _load_exported(folder, read_manifest(folder, sha256=DEFAULT_MANIFEST_SHA256), runtime)
 
 

@@ -1,7 +1,9 @@
-"""Files that are there whole or not at all, whoever is killed while they are written."""
+"""Files and folders that are there whole or not at all, whoever is killed while they are written."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +28,17 @@ def make_whole(path: Path, write: Callable[[Path], Any]) -> None:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to write into, which then takes the place of `folder`.
+
+    A kill leaves the old one, the new one or none, but no mixture; an error while it is written leaves the old one.
+    """
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    yield unfinished
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)

@@ -100,12 +100,16 @@ def measure_machine(bandwidth: Bandwidth, product: Int8Product, threads: int, wa
 
 def described(config: GuardConfig, packages: Sequence[str]) -> str:
     """Return what is measured on what, in a line: a model's sizes, the machine, and the packages that are installed."""
-    versions = [f"{name} {version}" for name in packages if (version := _version(name))]
     return (
         f"{config.n_layers} layers of {config.hidden_size}, vocabulary {config.vocab_size}; "
         f"{cpu_name()}, {cores()} cores, "
-        f"{', '.join([f'Python {platform.python_version()}', *versions])}"
+        f"{', '.join([f'Python {platform.python_version()}', *installed(packages)])}"
     )
+
+
+def installed(packages: Sequence[str]) -> list[str]:
+    """Return the packages that are installed, each with its version."""
+    return [f"{name} {version}" for name in packages if (version := _version(name))]
 
 
 def cpu_name() -> str:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from guardrail.engines.runtime import KVPrecision, Runtime
 from guardrail.engines.scheduled import ScheduledEngine
 from guardrail.errors import ConfigurationError
 from guardrail.exported import KV_MODEL_FILE, is_export
-from guardrail.loader import cache_folder, exported_folder, find_checkpoint, load_model
+from guardrail.loader import cache_folder, embedded_folder, exported_folder, find_checkpoint, load_model
 
 RANDOM_06B = "06b"
 EMBEDDED = "default"
@@ -135,7 +134,7 @@ def find_source(model: str, watch: Watch, *, kv_precision: KVPrecision = "fp32")
         MissingExtra: the extra `export` is needed.
     """
     if model == EMBEDDED:
-        return Source("embedded", Path(str(files("guardrail.assets").joinpath("default"))), None)
+        return Source("embedded", embedded_folder(), None)
     if model == RANDOM_06B:
         checkpoint = _random_06b(watch)
         exported = _exported(checkpoint, RANDOM_06B, kv_precision, watch)

@@ -2,8 +2,7 @@
 
 import json as json_module
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +21,6 @@ from guardrail.evaluation.page import to_html
 from guardrail.evaluation.protocol import DatasetUse, FileUse, Protocol
 from guardrail.evaluation.rows import Row, Tally
 from guardrail.evaluation.runner import Run, run, run_policies
-from guardrail.guard import Guard
 from guardrail.policy import Policy
 from guardrail.policy_file import load_policy
 
@@ -166,7 +164,7 @@ class _Judging:
     def open(self, spec: Spec) -> AbstractContextManager[Judge]:
         """Return a context in which the judge can be asked."""
         settings = JudgeSettings(
-            self._policies[0], environment=os.environ, threads=self._options.threads, guard=self._opened,
+            self._policies[0], environment=os.environ, threads=self._options.threads, guard=self._options.opened,
             baseline=self._baseline, cache=_cache(),
         )  # fmt: skip
         return open_judge(spec, settings)
@@ -177,11 +175,6 @@ class _Judging:
             return run_policies(judge, self._policies, rows, console=self._console)
         return [run(judge, rows, console=self._console)]
 
-    @contextmanager
-    def _opened(self) -> Iterator[Guard]:
-        with self._options.opened() as guard:
-            yield guard
-
     def _baseline(self, policy: Policy) -> Judge:
         from guardrail.evaluation.baseline import fit_baseline
         from guardrail.training.recipe_rows import training_rows
@@ -191,5 +184,6 @@ class _Judging:
 
 
 def _cache() -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "guardrail" / "baseline"
+    from guardrail.loader import cache_folder
+
+    return cache_folder() / "baseline"

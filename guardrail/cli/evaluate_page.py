@@ -41,12 +41,11 @@ def counts(tally: Tally) -> dict[str, int]:
 
 def facts(report: Report, tally: Tally) -> dict[str, str]:
     """Return what was run, by name, in order."""
-    read = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts(tally).items())
     bad = {"First bad line": tally.first_bad} if tally.first_bad else {}
     return {
         "Command": _command(),
         "Versions": _versions(),
-        "Read": read,
+        "Read": ", ".join(_read(tally)),
         **bad,
         **{r.judge: _told(r) for r in report.runs},
     }
@@ -71,11 +70,14 @@ means: [evaluate.md](evaluate.md).
 
 
 def _summary(report: Report, tally: Tally) -> str:
-    lines = [f"{n} {name.replace('_', ' ')}" for name, n in counts(tally).items()]
-    lines += [f"{one.judge}: {_told(one)}" for one in report.runs]
+    lines = _read(tally) + [f"{one.judge}: {_told(one)}" for one in report.runs]
     if tally.first_bad:
         lines.append(f"first bad line: {tally.first_bad}")
     return "\n".join(lines)
+
+
+def _read(tally: Tally) -> list[str]:
+    return [f"{n} {name.replace('_', ' ')}" for name, n in counts(tally).items()]
 
 
 def _told(run: Run) -> str:

@@ -141,7 +141,7 @@ def own(
 
 
 def _print_checked(checked: "Checked", console: Console) -> None:
-    from guardrail.training.own.page import SAID
+    from guardrail.training.own.survey import SAID
 
     found, survey = checked.found, checked.survey
     for problem in checked.problems:
@@ -149,7 +149,7 @@ def _print_checked(checked: "Checked", console: Console) -> None:
         print(f"{where}: {shown(problem.what)}; {shown(problem.todo)}", file=sys.stderr)
     table = figures("rows", "label", "category", "n")
     for (target, risk, name), n in sorted(survey.by_kind.items()):
-        table.add_row(SAID[target].lower(), risk.value.lower(), shown(name) or "-", f"{n:,}")
+        table.add_row(SAID[target], risk.value.lower(), shown(name) or "-", f"{n:,}")
     console.print(table)
     if found.n_repeats:
         console.print(f"{found.n_repeats:,} rows stood there before and are left out.")

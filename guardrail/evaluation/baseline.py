@@ -7,7 +7,7 @@ N-grams are hashed, so nothing but three arrays has to be kept: no vocabulary, n
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError, MissingExtra
-from guardrail.evaluation.judges import Judgement, judge_verdict
+from guardrail.evaluation.judges import RISKS, Judgement, judge_verdict
 from guardrail.evaluation.rows import TARGETS, Row
 from guardrail.policy import Policy
 from guardrail.taxonomy import LabelSet, RiskLevel
@@ -30,7 +30,6 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("scikit-learn", "train") from error
 
-RISKS = (RiskLevel.SAFE, RiskLevel.CONTROVERSIAL, RiskLevel.UNSAFE)
 _LABELS = LabelSet(RISKS, ("unnamed",))
 """The baseline knows no categories; a label set must name one."""
 
@@ -193,9 +192,7 @@ class TfidfJudge:
             found = classifier.probabilities([rows[i].judged_text for i in places])
             for place, vector in zip(places, found.tolist(), strict=True):
                 verdict = Verdict(_LABELS, tuple(vector), (1.0,))
-                level = judge_verdict(verdict, self._rules[target])
-                probabilities = (vector[0], vector[1], vector[2])
-                judgements[place] = Judgement(level.action, level.level, level.score, probabilities=probabilities)
+                judgements[place] = replace(judge_verdict(verdict, self._rules[target]), category=None)
         return [judgements[i] for i in range(len(rows))]
 
 

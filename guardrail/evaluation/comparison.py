@@ -76,6 +76,12 @@ class Report:
         calm = tuple(_ordinary(each.get(Direction.PROMPT), ordinary) for each in judged) if ordinary else ()
         return cls(named, found, ordinary, calm, pairings, tuple(published))
 
+    def by_judge(self, direction: Direction) -> dict[str, Section]:
+        """Return the figures of one direction by judge; empty without rows of it."""
+        return {
+            run.judge: found[direction] for run, found in zip(self.runs, self.found, strict=True) if direction in found
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values: judge -> identity, seconds, rows, a section a direction, and where sources
         of ordinary requests are named, the false positives on their prompts.

@@ -60,13 +60,11 @@ class Peer:
     Attributes:
         version: that was measured in docs/judges.md, and that the hint names.
         module: imported as.
-        meaning: what it looks for.
         open: from the module to a function of judged texts and whether they are answers.
     """
 
     version: str
     module: str
-    meaning: str
     open: Callable[[Any], Callable[[Sequence[str], bool], list[object]]]
 
 
@@ -104,11 +102,9 @@ def _level(is_harmful: bool) -> str:
 
 
 PEERS = {
-    "alt-profanity-check": Peer(
-        "1.9.1", "profanity_check", "offensive English, by a linear model", _alt_profanity_check
-    ),
-    "better-profanity": Peer("0.7.0", "better_profanity", "swear words, by a list", _better_profanity),
-    "forcefield": Peer("0.8.0", "forcefield", "prompt injection and the like, by patterns", _forcefield),
+    "alt-profanity-check": Peer("1.9.1", "profanity_check", _alt_profanity_check),
+    "better-profanity": Peer("0.7.0", "better_profanity", _better_profanity),
+    "forcefield": Peer("0.8.0", "forcefield", _forcefield),
 }
 """Distribution to how it is asked."""
 

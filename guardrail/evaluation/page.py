@@ -7,7 +7,6 @@ from guardrail.audit.pages.page import render
 from guardrail.decision import Direction
 from guardrail.evaluation.cells import Cells
 from guardrail.evaluation.comparison import Report
-from guardrail.evaluation.published import Bins
 from guardrail.evaluation.report import Section
 from guardrail.evaluation.rows import TARGETS
 from guardrail.evaluation.tables import tables
@@ -28,7 +27,7 @@ def to_html(report: Report, facts: Mapping[str, str]) -> str:
 
 
 def _pictures(direction: Direction, report: Report) -> Iterator[Figure]:
-    judged = {r.judge: s[direction] for r, s in zip(report.runs, report.found, strict=True) if direction in s}
+    judged = report.by_judge(direction)
     name = f"{direction.value.capitalize()}s"
     if not judged:
         return
@@ -64,16 +63,12 @@ def _curves(name: str, judged: Mapping[str, Section]) -> Iterator[Figure]:
 
 def _latency(name: str, judged: Mapping[str, Section]) -> Iterator[Figure]:
     streams = {judge: section.streaming for judge, section in judged.items() if section.streaming}
-    spans = {judge: _counts(one.policy_bins) for judge, one in streams.items() if one.policy_bins}
+    spans = {judge: one.policy_bins.counts for judge, one in streams.items() if one.policy_bins}
     if spans:
         yield Bars(f"{name}, stops by tokens from the end of the risky span", _BINS, spans, "answers")
-    onsets = {judge: _counts(one.onset_bins) for judge, one in streams.items() if one.onset_bins}
+    onsets = {judge: one.onset_bins.counts for judge, one in streams.items() if one.onset_bins}
     if onsets:
         yield Bars(f"{name}, stops by tokens from the first risky one", _BINS, onsets, "answers")
-
-
-def _counts(one: Bins) -> list[float]:
-    return [one.ahead, one.hit, one.to_32, one.to_64, one.to_128, one.to_256, one.later, one.missed]
 
 
 def _table(cells: Cells) -> Table:

@@ -89,7 +89,7 @@ class Protocol(_Strict):
             found = [
                 row for row in read_rows(self.data_dir / name, tally=tally, skip_bad=skip_bad) if _is_measured(row, use)
             ]
-            sample = found if self.limit is None else _sample(found, self.limit)
+            sample = _sample(found, self.limit)
             rows += sample
             if use.user_turns:
                 rows += [prompt for row in sample if (prompt := row.user_turn())]
@@ -101,7 +101,7 @@ class Protocol(_Strict):
         path = self.data_dir / use.path if use.path else None
         read = load_dataset(name, path, tally, skip_bad=skip_bad)
         found = [row for row in read if not use.langs or row.lang in use.langs]
-        return found if self.limit is None else _sample(found, self.limit)
+        return _sample(found, self.limit)
 
 
 def _is_measured(row: Row, use: FileUse) -> bool:
@@ -120,5 +120,5 @@ def _explain(error: Any) -> str:
     return f"{where}: unknown key; valid: {', '.join(valid.model_fields)}"
 
 
-def _sample(rows: list[Row], most: int) -> list[Row]:
-    return rows if len(rows) <= most else random.Random(_SEED).sample(rows, most)
+def _sample(rows: list[Row], most: int | None) -> list[Row]:
+    return rows if most is None or len(rows) <= most else random.Random(_SEED).sample(rows, most)

@@ -76,6 +76,13 @@ class Bins:
     missed: int
     first_128: Estimate
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Answers in each bin, from those stopped ahead to those missed; together they are all."""
+        return (
+            self.ahead, self.hit, self.to_32, self.to_64, self.to_128, self.to_256, self.later, self.missed
+        )  # fmt: skip
+
 
 def bins(
     stops: Sequence[int | None], starts: Sequence[int], ends: Sequence[int], clusters: IntArray | None = None

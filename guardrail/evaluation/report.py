@@ -66,11 +66,6 @@ class Figures:
     recall_at_1: Estimate
 
     @property
-    def has_both_classes(self) -> bool:
-        """Whether there are rows with and without harm."""
-        return bool(self.n_safe and self.n_controversial + self.n_unsafe)
-
-    @property
     def counts_in_gap(self) -> bool:
         """Whether both classes have rows enough for a comparison of languages."""
         return min(self.n_safe, self.n_controversial + self.n_unsafe) >= LEAST_ROWS
@@ -160,9 +155,12 @@ def section(judged: Judged) -> Section:
     sources = {name: figures(one, Resamples(one.clusters, seed=seed_of(name))) for name, one in
                judged.by_source().items()}  # fmt: skip
     languages = judged.by_language()
-    by_language = {name: figures(one, Resamples(one.clusters))[0] for name, one in languages.items()}
+    if len(languages) > 1:
+        by_language = {name: figures(one, Resamples(one.clusters))[0] for name, one in languages.items()}
+        streams = {name: found for name, one in languages.items() if (found := streaming(one))}
+    else:  # the only language is all rows
+        by_language, streams = dict.fromkeys(languages, overall), {}
     harmful = located(judged)
-    streams = {name: found for name, one in languages.items() if (found := streaming(one))}
     return Section(
         overall=overall,
         by_source={name: found for name, (found, _) in sources.items()},

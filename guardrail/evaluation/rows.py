@@ -102,6 +102,21 @@ class Tally:
     n_bad: int = 0
     first_bad: str = ""
 
+    def refuse(self, told: str, *, skip_bad: bool) -> None:
+        """Count a line that is no row.
+
+        Args:
+            told: file and line, and what is wrong with it, without its text.
+            skip_bad: whether reading goes on.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
+        self.n_bad += 1
+        self.first_bad = self.first_bad or told
+        if not skip_bad:
+            raise ConfigurationError(told, hint="--skip-bad leaves such lines out") from None
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -146,10 +161,7 @@ def read_rows(path: Path, *, tally: Tally | None = None, skip_bad: bool = False)
         try:
             row = parse_row(line)
         except ValueError as error:
-            tally.n_bad += 1
-            tally.first_bad = tally.first_bad or f"{path.name}, {entry_name(line)} {number}: {error}"
-            if not skip_bad:
-                raise ConfigurationError(tally.first_bad, hint="--skip-bad leaves such lines out") from None
+            tally.refuse(f"{path.name}, {entry_name(line)} {number}: {error}", skip_bad=skip_bad)
             continue
         if row is None:
             tally.n_unlabelled += 1

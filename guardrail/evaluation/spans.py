@@ -80,7 +80,8 @@ def _placed(before: list[int], tokens: list[Token], start: int, end: int, ids: A
     known = [*before, *(token.id for token in tokens)]
     if known != list(ids)[: len(known)]:
         return None, None
-    inside = [token for token in tokens[max(0, start - len(before)) : end + 1 - len(before)] if token.is_content]
+    first, last = (max(0, place - len(before)) for place in (start, end + 1))
+    inside = [token for token in tokens[first:last] if token.is_content]
     return (inside[0].start, inside[-1].end) if inside else (None, None)
 
 

@@ -77,8 +77,7 @@ def _bin_rows(one: Streaming) -> Iterator[tuple[str, ...]]:
 
 
 def _bins(one: Bins) -> tuple[str, ...]:
-    counts = (one.n, one.ahead, one.hit, one.to_32, one.to_64, one.to_128, one.to_256, one.later, one.missed)
-    return (*map(str, counts), percent(one.first_128))
+    return (*map(str, (one.n, *one.counts)), percent(one.first_128))
 
 
 def _leaks(one: Streaming) -> tuple[str, ...]:

@@ -23,8 +23,7 @@ def tables(report: Report) -> Iterator[Cells]:
     if report.ordinary:
         yield _ordinary(report)
     for direction in TARGETS:
-        judged = {r.judge: s[direction] for r, s in zip(report.runs, report.found, strict=True) if direction in s}
-        if judged:
+        if judged := report.by_judge(direction):
             yield from _tables(direction, judged)
     if report.pairings:
         yield from _pairings(report)

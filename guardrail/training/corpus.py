@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ def is_held_out(text: str) -> bool:
     """Whether a family of texts (same first 60 normalised characters) is kept for validation, everywhere alike."""
     head = re.sub(r"\W+", " ", text.lower())[:60].strip()
     return int.from_bytes(hashlib.blake2b(head.encode(), digest_size=4).digest(), "big") % HELD_OUT_BUCKETS == 0
+
+
+def family_of(messages: Sequence[Message]) -> str:
+    """Return the text whose hash decides whether a row is held out: the first user message, else the last message."""
+    return next((message.content for message in messages if message.role is Role.USER), messages[-1].content)
 
 
 def to_turns(text: str) -> list[Message] | None:

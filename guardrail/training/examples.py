@@ -17,7 +17,8 @@ from guardrail.errors import ConfigurationError
 from guardrail.evaluation.left_out import group_of, is_left_out
 from guardrail.evaluation.rows import parse_row
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, LabelSet, RiskLevel, category_name
-from guardrail.training.corpus import is_held_out, read_objects
+from guardrail.training.corpus import family_of, is_held_out, read_objects
+from guardrail.training.lengths import cut_middle
 from guardrail.training.settings import Count, Share
 
 Teach = Callable[[Sequence[Mapping[str, Any]]], Sequence[tuple[float, ...] | None]]
@@ -246,7 +247,7 @@ def to_example(
 ) -> Example:
     """Turn one row of the data schema into an example of at most `max_length` tokens, `LEAST_LENGTH` or more."""
     messages = to_messages(row["messages"])
-    family = next((m.content for m in messages if m.role == "user"), messages[-1].content)
+    family = family_of(messages)
     risk = RiskLevel(row["risk"].capitalize())
     if row["target"] == "prompt":
         ids = _fit(tokenizer.encode_segments(render_prompt(judged_prompts(messages)[-1])), max_length)
@@ -291,8 +292,7 @@ def _label_answer(tokens: list[Token], risk: RiskLevel, onset: int | None, label
 
 def _fit(ids: list[int], max_length: int) -> list[int]:
     """Cut the middle out of an over-long rendering; its opening and its judged end stay."""
-    head = max_length // 3
-    return ids if len(ids) <= max_length else [*ids[:head], *ids[len(ids) - (max_length - head) :]]
+    return cut_middle(ids, max_length, max_length // 3)
 
 
 def _category_index(labels: LabelSet, risk: RiskLevel, categories: list[str]) -> int:

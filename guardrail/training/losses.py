@@ -101,7 +101,7 @@ def _response_terms(
     weights = _ordered(weights, network.config.response_labels.risks)
     hard = F.cross_entropy(risk_logits, places.labels, weight=weights, reduction="none")
     # Before the onset of an answer that turns risky the teacher, who judged all of it, has nothing to say.
-    share = batch.teacher_share[places.row] * (places.is_harmful == places.n_harmful.bool()[places.row])
+    share = batch.teacher_share[places.row] * places.has_level
     risk = (1 - share) * hard + share * _soft(risk_logits, batch.teacher[places.row])
     targets = torch.where(places.is_harmful, batch.response_category[places.row], IGNORED)
     category = F.cross_entropy(category_logits, targets, ignore_index=IGNORED, reduction="none")
@@ -140,6 +140,11 @@ class _Places:
         harmful = is_labelled & (response_risk != safe)
         return cls(is_labelled, is_labelled.nonzero()[:, 0], labels, labels != safe, is_labelled.sum(1), harmful.sum(1))
 
+    @property
+    def has_level(self) -> Tensor:
+        """Which tokens have their answer's level, bool [token]: all of a harmless one, the harmful ones of another."""
+        return self.is_harmful == self.n_harmful.bool()[self.row]
+
 
 @dataclass(frozen=True, slots=True)
 class RowScores:
@@ -167,9 +172,8 @@ def row_scores(network: GuardNetwork, hidden: Tensor, batch: Batch) -> RowScores
     )
     places = _Places.of(batch.response_risk, network)
     risky = 1 - network.response_heads(hidden[places.is_labelled])[0].softmax(-1)[:, labels[1].index(RiskLevel.SAFE)]
-    has_level = places.is_harmful == places.n_harmful.bool()[places.row]
-    totals = torch.zeros_like(query).index_add(0, places.row, risky * has_level)
-    n = torch.zeros_like(query).index_add(0, places.row, has_level.float())
+    totals = torch.zeros_like(query).index_add(0, places.row, risky * places.has_level)
+    n = torch.zeros_like(query).index_add(0, places.row, places.has_level.float())
     is_harmful = batch.query_risk != labels[0].index(RiskLevel.SAFE)
     return RowScores(
         query.masked_fill(batch.query_risk == IGNORED, float("nan")), is_harmful, totals / n, places.n_harmful > 0

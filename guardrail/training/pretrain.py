@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch.nn import functional as F
 
+from guardrail.checkpoint import TOKENIZER_FILE
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import ConfigurationError
 from guardrail.network import GuardNetwork
 from guardrail.training.corpus import pack
-from guardrail.training.run_folder import RunFolder, cosine, progress_bar, share_done
+from guardrail.training.run_folder import RunFolder, cosine, progress_bar, save_array, share_done
 from guardrail.training.settings import Count, NotNegative, Positive, Seed, Share, load_settings
+from guardrail.whole_files import whole_folder
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -98,8 +100,9 @@ def run(settings: PretrainSettings, folder: RunFolder) -> None:
     if state := folder.load():
         trainer.restore(state)
     _loop(trainer, settings, folder)
-    trainer.network.save_checkpoint(folder.path / "checkpoint", "f32")
-    (folder.path / "checkpoint" / "tokenizer.json").write_bytes(settings.tokenizer.read_bytes())
+    with whole_folder(folder.path / "checkpoint") as unfinished:
+        trainer.network.save_checkpoint(unfinished, "f32")
+        (unfinished / TOKENIZER_FILE).write_bytes(settings.tokenizer.read_bytes())
 
 
 def _packed(settings: PretrainSettings, tokenizer: GuardTokenizer, folder: RunFolder) -> NDArray[np.uint16]:
@@ -112,9 +115,7 @@ def _packed(settings: PretrainSettings, tokenizer: GuardTokenizer, folder: RunFo
                 tokenizer, settings.files, settings.data_dir, end_id, settings.seed,
                 lambda n_chars: bar.advance(task, n_chars),
             )  # fmt: skip
-        unfinished = folder.path / "unfinished.npy"
-        np.save(unfinished, packed)
-        unfinished.replace(path)  # in one move: a kill while writing must not leave half a corpus to the resumed run
+        save_array(path, packed)  # a kill while writing must not leave half a corpus to the resumed run
     ids: NDArray[np.uint16] = np.load(path, mmap_mode="r", allow_pickle=False)
     folder.log({"event": "packed", "tokens": len(ids)})
     return ids

@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from guardrail.conversation import Role
 from guardrail.errors import ConfigurationError
 from guardrail.evaluation.rows import Row, parse_row
-from guardrail.training.corpus import is_held_out
+from guardrail.training.corpus import family_of, is_held_out
 from guardrail.training.examples import Source, select_rows
 from guardrail.training.settings import load_settings
 from guardrail.training.sft import SftSettings
@@ -24,7 +23,7 @@ def training_rows(config: Path) -> Iterator[tuple[Row, int]]:
     settings = load_settings(config, SftSettings)
     for name, source in settings.sources.items():
         for row in source_rows(settings.data_dir / name, source, settings.seed):
-            if is_held_out(family(row)):
+            if is_held_out(family_of(row.messages)):
                 continue
             yield row, source.repeat
             if source.prompt_is_safe and (prompt := row.user_turn()):
@@ -40,7 +39,7 @@ def held_out_rows(config: Path) -> Iterator[Row]:
     settings = load_settings(config, SftSettings)
     for name, source in settings.sources.items():
         for row in source_rows(settings.data_dir / name, source, settings.seed):
-            if is_held_out(family(row)):
+            if is_held_out(family_of(row.messages)):
                 yield row
 
 
@@ -52,14 +51,6 @@ def left_out_languages(config: Path) -> dict[Path, tuple[str, ...]]:
     """
     settings = load_settings(config, SftSettings)
     return {settings.data_dir / name: s.skip_langs for name, s in settings.sources.items() if s.skip_langs}
-
-
-def family(row: Row) -> str:
-    """Return the text whose hash decides whether a row is held out: the first user message, else the last message.
-
-    The rule is that of `examples.to_example`; a test holds the two together.
-    """
-    return next((m.content for m in row.messages if m.role is Role.USER), row.messages[-1].content)
 
 
 def source_rows(path: Path, source: Source, seed: int) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """A run folder: settings, versions, log lines and the latest checkpoint, so that a killed run goes on where it was."""
 
 import json
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -9,12 +10,17 @@ from math import cos, pi
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from guardrail.errors import ConfigurationError
-from guardrail.whole_files import write_whole
+from guardrail.whole_files import make_whole, write_whole
+
+STATES = "states"
+"""Folder of a run that holds the states of transformers' Trainer from which `--resume` goes on."""
 
 
 class RunFolder:
@@ -78,6 +84,32 @@ class RunFolder:
         """Return the checkpoint, or None if there is none."""
         path = self.path / "state.pt"
         return torch.load(path, weights_only=True) if path.exists() else None
+
+
+def save_array(path: Path, values: NDArray[Any]) -> None:
+    """Write an array so that the file is there whole or not at all."""
+
+    def write(unfinished: Path) -> None:
+        with unfinished.open("wb") as file:
+            np.save(file, values)
+
+    make_whole(path, write)
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that `accelerate launch` started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def newest_state(states: Path, mark: str) -> Path | None:
+    """Return the newest state that is whole, which one is that holds `mark`, a file that is written last; or None."""
+    whole = [path.parent for path in states.glob(f"checkpoint-*/{mark}")]
+    return max(whole, key=step_of, default=None)
+
+
+def step_of(state: Path) -> int:
+    """Return the step at which a state was saved."""
+    return int(state.name.rpartition("-")[2])
 
 
 def progress_bar() -> Progress:

@@ -4,10 +4,8 @@ Ours, since the report gives no hyper-parameters: all numbers of the settings, t
 for answers without a span (`examples.py`), and batches by a token budget, in which every row weighs the same.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,15 +17,16 @@ from guardrail.checkpoint import TOKENIZER_FILE, write_checkpoint
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.encoding import GuardTokenizer
 from guardrail.errors import ConfigurationError
+from guardrail.loader import find_checkpoint
 from guardrail.network import GuardNetwork
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.examples import IGNORED, Example, HeadLabels, Teach, read_examples
-from guardrail.training.run_folder import RunFolder
+from guardrail.training.run_folder import RunFolder, is_first_process
 from guardrail.training.settings import load_settings
-from guardrail.training.tuning.batches import StepPlan
 from guardrail.training.tuning.model import TunedGuard, add_lora, freeze_backbone, whole_weights
 from guardrail.training.tuning.settings import SftSettings
-from guardrail.training.tuning.start import find_start, start_network
+from guardrail.training.tuning.start import start_network
+from guardrail.whole_files import whole_folder
 
 if TYPE_CHECKING:
     from guardrail.training.tuning.trainer import GuardTrainer
@@ -44,17 +43,15 @@ def main(config: Path, *, resume: bool = False) -> None:
     Under `accelerate launch` every process calls this; the first one alone writes.
     """
     settings = load_settings(config, SftSettings)
-    is_first = os.environ.get("RANK", "0") == "0"
-    run(settings, RunFolder(settings.output, config, resume=resume, packages=_PACKAGES, writes=is_first))
+    run(settings, RunFolder(settings.output, config, resume=resume, packages=_PACKAGES, writes=is_first_process()))
 
 
 def run(settings: SftSettings, folder: RunFolder) -> None:
     """Train and write a checkpoint in the published format, with its tokenizer."""
-    from guardrail.training.tuning.pace import last_state
-    from guardrail.training.tuning.trainer import STATES, GuardTrainer
+    from guardrail.training.tuning.trainer import GuardTrainer
 
     torch.set_num_threads(settings.threads)
-    start = find_start(settings)
+    start = find_checkpoint(settings.start, revision=settings.revision)
     tokenizer = GuardTokenizer.from_file(start / TOKENIZER_FILE)
     network = start_network(start, settings)
     with Console(stderr=True).status("reading and encoding the rows, and fitting the teacher if there is one"):
@@ -63,9 +60,7 @@ def run(settings: SftSettings, folder: RunFolder) -> None:
     _check_rows(settings, training, held_out)
     n_unnamed = _n_unnamed([*training, *held_out], network.config)
     folder.log({"event": "data", "rows": len(training), "held_out": len(held_out), "no_category": n_unnamed})
-    plan = StepPlan(training, settings.batch_tokens, settings.epochs, settings.seed)
-    state = last_state(folder.path / STATES)
-    trainer = GuardTrainer(settings, _model(settings, network), training, held_out, plan, folder.path, state)
+    trainer = GuardTrainer(settings, _model(settings, network), training, held_out, folder.path)
     _train(trainer, folder)
     weights = trainer.whole_state()
     if trainer.is_world_process_zero():
@@ -143,11 +138,7 @@ def _model(settings: SftSettings, network: GuardNetwork) -> TunedGuard:
 
 
 def _write(folder: Path, config: GuardConfig, weights: dict[str, Tensor], dtype: str, start: Path) -> None:
-    """Replace the checkpoint of the run; a kill leaves the old one, the new one or none, but no mixture."""
-    unfinished = folder.with_name(f"{folder.name}.new")
     arrays = {name: value.detach().float().cpu().numpy() for name, value in weights.items()}
-    write_checkpoint(unfinished, config, arrays, dtype=dtype)
-    (unfinished / TOKENIZER_FILE).write_bytes((start / TOKENIZER_FILE).read_bytes())
-    if folder.exists():
-        rmtree(folder)
-    unfinished.rename(folder)
+    with whole_folder(folder) as unfinished:
+        write_checkpoint(unfinished, config, arrays, dtype=dtype)
+        (unfinished / TOKENIZER_FILE).write_bytes((start / TOKENIZER_FILE).read_bytes())

@@ -5,12 +5,11 @@ think block (`gen/examples.py`). The trainer gets ids and labels, and brings wha
 adapters, several processes. Started by `accelerate launch`, every process runs this; the first one writes the files.
 """
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +18,13 @@ from rich.console import Console
 from guardrail.errors import MissingExtra
 from guardrail.training.gen.examples import GenExample, GenExamples, read_gen_examples
 from guardrail.training.gen.files import Start, open_start, write_trained
-from guardrail.training.gen.following import Epochs, Following, WholeStates, drop_unfinished, newest_state, step_of
+from guardrail.training.gen.following import WHOLE, Epochs, Following, WholeStates, drop_unfinished
 from guardrail.training.gen.measuring import Measurer
 from guardrail.training.gen.order import EpochOrder
 from guardrail.training.gen.settings import SftGenSettings
-from guardrail.training.run_folder import RunFolder
+from guardrail.training.run_folder import STATES, RunFolder, is_first_process, newest_state, step_of
 from guardrail.training.settings import load_settings
+from guardrail.training.tuning.model import lora_config
 
 try:
     import datasets
@@ -35,12 +35,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("trl", "train") from error
 
-STATES = "states"
-"""Folder of a run that holds what `--resume` goes on from."""
-
 CHECKPOINT = "checkpoint"
 """Folder of a run that holds the finished model."""
-
 
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "tokenizers", "numpy")
 """Whose versions the log names."""
@@ -52,9 +48,8 @@ def main(config: Path, *, resume: bool = False) -> None:
     Under `accelerate launch` every process calls this; the first one alone writes.
     """
     settings = load_settings(config, SftGenSettings)
-    is_first = os.environ.get("RANK", "0") == "0"
     with _quiet():
-        run(settings, RunFolder(settings.output, config, resume=resume, packages=_PACKAGES, writes=is_first))
+        run(settings, RunFolder(settings.output, config, resume=resume, packages=_PACKAGES, writes=is_first_process()))
 
 
 def run(settings: SftGenSettings, folder: RunFolder) -> None:
@@ -141,15 +136,7 @@ def _arguments(settings: SftGenSettings) -> SFTConfig:
 
 def _adapters(settings: SftGenSettings) -> Any:
     """Return what adapters the trainer adds; None without any."""
-    if settings.tune == "full":
-        return None
-    from peft import LoraConfig
-
-    lora, alpha = settings.lora, cast(Any, settings.lora.alpha)  # peft takes fractions too
-    return LoraConfig(
-        r=lora.rank, lora_alpha=alpha, lora_dropout=lora.dropout, target_modules=list(lora.matrices),
-        task_type="CAUSAL_LM",
-    )  # fmt: skip
+    return None if settings.tune == "full" else lora_config(settings.lora, task_type="CAUSAL_LM")
 
 
 def _dataset(examples: Sequence[GenExample]) -> datasets.Dataset:
@@ -178,7 +165,7 @@ def _train(trainer: GenTrainer, held_out: Sequence[GenExample], following: Follo
     if trainer.is_world_process_zero():
         drop_unfinished(states)
     trainer.accelerator.wait_for_everyone()
-    state = newest_state(states)
+    state = newest_state(states, WHOLE)
     if state:
         folder.log({"event": "resumed", "step": step_of(state)})
     trainer.args.eval_on_start = bool(held_out) and state is None

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from guardrail.decision import Direction
-from guardrail.evaluation.baseline import RISKS, FloatArray, LabelledText, TfidfClassifier, TfidfSettings
+from guardrail.evaluation.baseline import FloatArray, LabelledText, TfidfClassifier, TfidfSettings
+from guardrail.evaluation.judges import RISKS
 from guardrail.taxonomy import RESPONSE_LABELS, RiskLevel
 
 SETTINGS = TfidfSettings(balanced=False)

@@ -14,8 +14,7 @@ from guardrail import Guard
 from guardrail.cli.main import run
 from guardrail.evaluation.rows import read_rows
 from guardrail.policy_file import load_policy
-from guardrail.training.corpus import is_held_out
-from guardrail.training.recipe_rows import family
+from guardrail.training.corpus import family_of, is_held_out
 from tests.tiny import write_tiny
 
 PLACES = ("garden", "kitchen", "office", "harbour", "library", "station", "market", "museum", "castle", "village")
@@ -133,7 +132,7 @@ def test_the_training_can_be_run_by_itself(
 def test_halves_of_rows_that_the_training_holds_out_are_not_trained_on(made: SimpleNamespace) -> None:
     """Its curves would be those of rows that it half knows."""
     rows = {row.id: row for row in read_rows(made.output / "rows" / "training.jsonl")}
-    held_out = {id_ for id_, row in rows.items() if is_held_out(family(row))}
+    held_out = {id_ for id_, row in rows.items() if is_held_out(family_of(row.messages))}
     mixed = list(read_rows(made.output / "rows" / "mixed.jsonl"))
     assert held_out
     assert {row.id.removesuffix(" mixed") for row in mixed} == rows.keys() - held_out

@@ -95,7 +95,10 @@ def test_a_protocol_takes_languages_user_turns_and_samples(tmp_path: Path) -> No
     ("text", "says"),
     [
         ("limits = 1\n[files]\n", r"p\.toml: limits: unknown key; valid: files, datasets, data_dir, limit, ordinary"),
-        ('[files]\n"a" = { lang = ["de"] }\n', r"files\.a\.lang: unknown key; valid: langs, left_out, group, user_turns"),
+        (
+            '[files]\n"a" = { lang = ["de"] }\n',
+            r"files\.a\.lang: unknown key; valid: langs, left_out, group, user_turns",
+        ),
         ("limit = 0\n[files]\n", r"limit: Input should be greater than or equal to 1"),
     ],
 )

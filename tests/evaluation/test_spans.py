@@ -1,9 +1,10 @@
 """Token positions of the published test become characters, with the tokenizer that made them only."""
 
+import unicodedata
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from guardrail.conversation import ANSWER_HEADER, EMPTY_THINKING, Message, Role, Segment, render
@@ -45,6 +46,11 @@ def located(asked: tuple[Row, list[int]], part: str) -> Row:
     return replace(found, meta=meta)
 
 
+def at(asked: Row, ids: list[int], place: int) -> Row:
+    """The row with one token as its risky sentence."""
+    return replace(asked, meta={"input_ids": ids, "unsafe_start_index": place, "unsafe_end_index": place})
+
+
 def test_a_position_becomes_characters() -> None:
     """Of the answer's own text."""
     text = "All is well. We kill them all. Then we go."
@@ -61,12 +67,40 @@ def test_reasoning_is_counted_first_and_without_its_tags(part: str) -> None:
     assert (spoken.reasoning + spoken.text)[start:end] == part
 
 
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20))
+def test_a_position_is_the_character_where_its_token_begins(text: str) -> None:
+    """Whatever the writing: tokens may hold parts of characters, and one inside a character is that character."""
+    assume("\ufffd" not in text and unicodedata.is_normalized("NFC", text) and not text.startswith("\n"))
+    asked, ids = plain(text)
+    n_before = len(TOKENIZER.encode_segments([*render([QUESTION]), *ANSWER_HEADER, *EMPTY_THINKING]))
+    for place in range(n_before, n_before + len(TOKENIZER.encode_plain(text).ids)):
+        start, _ = risky_span(at(asked, ids, place), READER)
+        assert text[:start] == TOKENIZER.decode(ids[n_before:place]).rstrip("\ufffd")
+
+
+def test_a_position_inside_a_character_is_that_character() -> None:
+    """A sentence of signs that are several tokens may begin in one."""
+    asked, ids = plain("I like pots. 🦓 pot!")
+    place = next(i for i in range(len(ids)) if TOKENIZER.decode(ids[: i + 1]).endswith("\ufffd")) + 1
+    start, _ = risky_span(at(asked, ids, place), READER)
+    assert start == len("I like pots. ")
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_position_before_the_answer_is_not_placed(place: int) -> None:
+    """A question is no part of an answer."""
+    asked, ids = plain("All is well. We kill them all. Then we go.")
+    assert risky_span(at(asked, ids, place), READER) == (None, None)
+
+
 def test_other_ids_are_not_placed() -> None:
     """Another tokenizer's positions say nothing; a label in characters stands."""
     asked = located(plain("We kill them all."), " kill")
     strange = replace(asked, meta={**asked.meta, "input_ids": [i + 1 for i in asked.meta["input_ids"]]})
     assert risky_span(strange, READER) == (None, None)
     assert risky_span(replace(strange, unsafe_start_char=3), READER) == (3, None)
+    other = replace(asked, messages=(QUESTION, Message(Role.ASSISTANT, "Another answer")))
+    assert risky_span(other, READER) == (None, None)
 
 
 def test_a_span_in_characters_is_taken_as_it_stands() -> None:

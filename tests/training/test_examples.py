@@ -17,9 +17,8 @@ from guardrail.evaluation.rows import parse_row
 from guardrail.guard import Guard
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, RiskLevel
 from guardrail.testing import HashEngine, default_tokenizer
-from guardrail.training.corpus import is_held_out, to_turns
+from guardrail.training.corpus import family_of, is_held_out, to_turns
 from guardrail.training.examples import IGNORED, LEAST_LENGTH, Source, read_examples, select_rows, to_example
-from guardrail.training.recipe_rows import family
 from tests.training.labelled_rows import answer_row, prompt_row, write
 
 TOKENIZER = default_tokenizer()
@@ -265,7 +264,7 @@ def test_families_are_held_out_together() -> None:
     for text in texts[:50]:
         row = parse_row({**prompt_row(text), "refusal": None, "meta": {}})
         assert row is not None
-        assert family(row) == text
+        assert family_of(row.messages) == text
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from guardrail.evaluation.datasets.catalogue import DATASETS
 from guardrail.evaluation.datasets.dataset import Dataset
 from guardrail.evaluation.datasets.listing import table
-from guardrail.evaluation.datasets.loading import find_dataset, load_dataset
-from guardrail.evaluation.datasets.qwen3guardtest import add_onset
+from guardrail.evaluation.datasets.loading import load_dataset
 
-__all__ = ["DATASETS", "Dataset", "add_onset", "find_dataset", "load_dataset", "table"]
+__all__ = ["DATASETS", "Dataset", "load_dataset", "table"]

@@ -1,7 +1,7 @@
 """Rows of a public benchmark, streamed from its published files."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,23 +37,14 @@ def load_dataset(
             follow the schema (named by file, line and column, without its text).
         MissingExtra: a Parquet file or the hub needs an extra.
     """
-    dataset = find_dataset(name)
+    if name not in DATASETS:
+        raise ConfigurationError(f"no dataset {name!r}; there are: {', '.join(DATASETS)}")
+    dataset = DATASETS[name]
     files, companion = find_files(dataset, path or _download(dataset))
     read = dataset.read
     if companion and dataset.read_with:
         read = dataset.read_with(read_entries(companion))
     return _rows(dataset, files, read, tally or Tally(), skip_bad=skip_bad)
-
-
-def find_dataset(name: str, known: Mapping[str, Dataset] = DATASETS) -> Dataset:
-    """Return a benchmark by its name.
-
-    Raises:
-        ConfigurationError: there is none of that name.
-    """
-    if name not in known:
-        raise ConfigurationError(f"no dataset {name!r}; there are: {', '.join(known)}")
-    return known[name]
 
 
 def _download(dataset: Dataset) -> Path:
@@ -69,11 +60,7 @@ def _rows(dataset: Dataset, files: list[Path], read: Reader, tally: Tally, *, sk
         try:
             found = read(Fields(entry.values()))
         except ValueError as error:
-            tally.n_bad += 1
-            told = f"{file.name}, {entry.place}: {error}"
-            tally.first_bad = tally.first_bad or told
-            if not skip_bad:
-                raise ConfigurationError(told, hint="--skip-bad leaves such lines out") from None
+            tally.refuse(f"{file.name}, {entry.place}: {error}", skip_bad=skip_bad)
             continue
         if chosen is not None and found and (file, entry.index) not in chosen:
             continue

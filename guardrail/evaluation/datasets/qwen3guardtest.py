@@ -1,22 +1,20 @@
-"""Reader of Qwen3GuardTest, and where the first unsafe character of an answer lies.
+"""Reader of Qwen3GuardTest.
 
 Its indices are absolute positions in the ids of the conversation in Qwen3's chat template, inclusive on both ends, and
-cover the first unsafe sentence; they and the ids stay in a row's `meta` under the source's names.
+cover the first unsafe sentence; they and the ids stay in a row's `meta` under the source's names, where
+`spans.risky_span` makes characters of them.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from guardrail.conversation import Message, Role
-from guardrail.encoding import GuardTokenizer
 from guardrail.evaluation.datasets.fields import Fields
 from guardrail.evaluation.datasets.making import SAFETY_WORDS, response_row
 from guardrail.evaluation.rows import Row
 from guardrail.taxonomy import Category, category_name
 
 _KNOWN = {category.value for category in Category}
-_UNKNOWN = "\ufffd"
 
 
 def thinking(entry: Fields) -> list[Row | None]:
@@ -44,27 +42,6 @@ def _row(entry: Fields, lang: str) -> Row | None:
     kinds = _kinds(entry.text("unsafe_type")) if "unsafe_type" in entry else []
     meta = {**entry.kept("unique_id", "source", "unsafe_type"), **_position(entry)}
     return response_row(messages, entry.label("label", SAFETY_WORDS), lang=lang, categories=kinds, meta=meta)
-
-
-def add_onset(row: Row, tokenizer: GuardTokenizer) -> Row:
-    """Return the row with `unsafe_start_char`, where its indices can be mapped: the answer must stand as it is in the
-    decoded ids. That needs the tokenizer that made them, Qwen3's, and text that Unicode's NFC leaves alone, for Qwen3
-    reads text in that form. Any other row comes back as it is.
-
-    Args:
-        row: of one of the sets with location.
-        tokenizer: of a Qwen3 or Qwen3Guard checkpoint.
-    """
-    ids, start = row.meta.get("input_ids"), row.meta.get("unsafe_start_index")
-    if ids is None or start is None:
-        return row
-    whole, before = tokenizer.decode(ids), tokenizer.decode(ids[:start]).rstrip(_UNKNOWN)
-    answer = row.messages[-1].content
-    begin = whole.rfind(answer)
-    onset = len(before) - begin
-    if begin < 0 or not whole.startswith(before) or not 0 <= onset < len(answer):
-        return row
-    return replace(row, unsafe_start_char=onset)
 
 
 def _kinds(unsafe_type: str) -> list[str]:

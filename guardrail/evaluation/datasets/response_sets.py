@@ -5,18 +5,21 @@ from guardrail.evaluation.datasets.dataset import Dataset
 from guardrail.evaluation.datasets.pairs import LANGUAGES
 from guardrail.evaluation.datasets.places import (
     AEGIS2,
+    AEGIS2_COMMIT,
     BEAVERTAILS,
     BEAVERTAILS_COMMIT,
     CARD,
     HARMBENCH,
     HARMBENCH_COMMIT,
     POLYGUARD,
+    POLYGUARD_COMMIT,
     QWEN3GUARDTEST,
     QWEN3GUARDTEST_COMMIT,
     RESPONSE,
     SAFE_RLHF,
     SAFETY_EVAL,
     WILDGUARD,
+    WILDGUARD_COMMIT,
     XSTEST_RESPONSE,
     page,
 )
@@ -75,7 +78,7 @@ RESPONSE_SETS = (
     Dataset(
         name="aegis2_response", title="Aegis AI Content Safety 2.0 (Nemotron Content Safety V2), test, answers",
         target=RESPONSE, read=pairs.aegis2_response, files="test.json",
-        hub_id=AEGIS2, revision="d86bb8bedff51d25ac834ab7838f1cc61acb7a2c", url=page(AEGIS2),
+        hub_id=AEGIS2, revision=AEGIS2_COMMIT, url=page(AEGIS2),
         licence="CC-BY-4.0", languages=("en",), split="test, entries with an answer",
         harmful="response_label is unsafe, said by people or a jury of models", basis="ours", sources=(CARD,),
         n_published=1964, counted=(813, 394),
@@ -83,7 +86,7 @@ RESPONSE_SETS = (
     Dataset(
         name="wildguardtest_response", title="WildGuardTest, answers", target=RESPONSE,
         read=pairs.wildguard_response, files="test/wildguard_test.parquet",
-        hub_id=WILDGUARD, revision="d29c47f41c8b51348b5c8e8c81c039b3132b66d1", url=page(WILDGUARD), is_gated=True,
+        hub_id=WILDGUARD, revision=WILDGUARD_COMMIT, url=page(WILDGUARD), is_gated=True,
         licence="ODC-BY", languages=("en",), split="wildguardtest",
         harmful="response_harm_label is harmful; response_refusal_label says who refuses", basis="wildguard",
         sources=(CARD, SAFETY_EVAL),
@@ -93,7 +96,7 @@ RESPONSE_SETS = (
     Dataset(
         name="polyguard_response", title="PolyGuardPrompts, answers", target=RESPONSE,
         read=pairs.wildguard_response, files="data/test-*.parquet",
-        hub_id=POLYGUARD, revision="c5b466a95b64ff121db4398246b6abb7672696ec", url=page(POLYGUARD),
+        hub_id=POLYGUARD, revision=POLYGUARD_COMMIT, url=page(POLYGUARD),
         licence="CC-BY-4.0", languages=tuple(sorted(LANGUAGES.values())), split="test",
         harmful="response_harm_label is harmful", basis="ours", sources=(CARD,), n_published=29325,
     ),

@@ -1,6 +1,6 @@
 """A transformers encoder as a teacher: texts to unit vectors."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from guardrail.errors import ConfigurationError, MissingExtra
 from guardrail.training.distil.settings import EncoderSettings
+from guardrail.training.lengths import by_length, cut_middle
 
 try:
     from transformers import AutoModel, AutoTokenizer
@@ -45,19 +46,13 @@ class SentenceEncoder:
         self._settings = settings
         self.size = int(self._model.config.hidden_size)
 
-    def encode(self, texts: Sequence[str], advance: Callable[[int], object] = lambda _: None) -> Floats:
-        """Return float32 [text, size], in the texts' order.
-
-        Args:
-            texts: what is encoded; none may be empty.
-            advance: is told how many more texts are done.
-        """
-        prefixed = [self._settings.prefix + text for text in texts]
-        ids = [cut_middle(i, self._settings.max_tokens) for i in self._tokenizer(prefixed, verbose=False)["input_ids"]]
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """Return float32 [text, size], in the texts' order; no text may be empty."""
+        prefixed, most = [self._settings.prefix + text for text in texts], self._settings.max_tokens
+        ids = [cut_middle(i, most, most * 2 // 3) for i in self._tokenizer(prefixed, verbose=False)["input_ids"]]
         vectors = np.zeros((len(ids), self.size), np.float32)
         for places in by_length([len(i) for i in ids], self._settings.batch_tokens):
             vectors[places] = self._vectors([ids[i] for i in places])
-            advance(len(places))
         return vectors
 
     def _vectors(self, ids: Sequence[Sequence[int]]) -> Floats:
@@ -70,21 +65,3 @@ class SentenceEncoder:
             states = self._model(input_ids=torch.from_numpy(padded), attention_mask=seen).last_hidden_state.float()
             mean = (states * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
             return np.asarray(F.normalize(mean, dim=1).numpy())
-
-
-def cut_middle(ids: list[int], most: int) -> list[int]:
-    """Return ids of which the first two thirds and the last third of `most` stay, if there are more."""
-    head = most * 2 // 3
-    return ids if len(ids) <= most else [*ids[:head], *ids[len(ids) - (most - head) :]]
-
-
-def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Yield the places of rows of like length, in batches of at most `budget` padded tokens, or of one row."""
-    batch: list[int] = []
-    for place in np.argsort(lengths, kind="stable").tolist():
-        if batch and lengths[place] * (len(batch) + 1) > budget:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch

@@ -7,13 +7,15 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from guardrail.checkpoint import TOKENIZER_FILE
 from guardrail.encoding import GuardTokenizer
 from guardrail.training.distil.settings import DistilSettings
 from guardrail.training.distil.texts import Framing, Place, Unit, read_units
 from guardrail.training.distil.training import Distiller
-from guardrail.training.distil.vectors import kept_units, principal, token_vectors, unit_vectors
+from guardrail.training.distil.vectors import load_units, principal, save_units, text_vectors, token_vectors
 from guardrail.training.run_folder import RunFolder, progress_bar
 from guardrail.training.settings import load_settings
+from guardrail.whole_files import whole_folder
 
 
 def main(config: Path, *, resume: bool = False) -> None:
@@ -30,21 +32,22 @@ def run(settings: DistilSettings, folder: RunFolder) -> None:
     if state := folder.load():
         distiller.restore(state)
     _loop(distiller, settings, folder)
-    distiller.network.save_checkpoint(folder.path / "checkpoint", "f32")
-    (folder.path / "checkpoint" / "tokenizer.json").write_bytes(settings.tokenizer.read_bytes())
+    with whole_folder(folder.path / "checkpoint") as unfinished:
+        distiller.network.save_checkpoint(unfinished, "f32")
+        (unfinished / TOKENIZER_FILE).write_bytes(settings.tokenizer.read_bytes())
 
 
 def _units(settings: DistilSettings, folder: RunFolder) -> list[Unit]:
-    read = None
-    if not (folder.path / "units.jsonl").exists():
+    """Return the run's texts, which it keeps from its beginning on."""
+    path = folder.path / "units.jsonl"
+    if not path.exists():
         with Console(stderr=True).status("reading the texts"):
-            read = list(read_units(settings))
-    return kept_units(folder.path, read)
+            save_units(read_units(settings), path)
+    return load_units(path)
 
 
 def _distiller(settings: DistilSettings, units: list[Unit], tokenizer: GuardTokenizer, folder: RunFolder) -> Distiller:
-    with progress_bar() as bar:
-        vectors = unit_vectors(units, settings.encoder, folder.path / "vectors", bar)
+    vectors = text_vectors([unit.text for unit in units], settings.encoder, folder.path / "vectors")
     framing = Framing(tokenizer, settings.max_length)
     framed = [(np.asarray(ids, np.int32), start) for ids, start in map(framing.encode, units)]
     folder.log({"event": "texts", "texts": len(units), "tokens": sum(len(ids) for ids, _ in framed)})

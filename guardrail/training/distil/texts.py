@@ -1,9 +1,11 @@
 """The texts that are distilled: units of plain documents, and the messages of labelled rows, rendered as turns."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,10 @@ import numpy as np
 
 from guardrail.conversation import ANSWER_HEADER, EMPTY_THINKING, Message, Role, render_prompt, to_messages
 from guardrail.encoding import GuardTokenizer
-from guardrail.training.corpus import is_held_out, read_objects, to_turns
-from guardrail.training.distil.encoder import cut_middle
+from guardrail.training.corpus import documents, family_of, is_held_out, read_objects, to_turns
 from guardrail.training.distil.settings import DistilSettings
 from guardrail.training.examples import select_rows
+from guardrail.training.lengths import cut_middle
 
 UNIT_CHARS = (20, 60, 120, 200)
 """Sentences are joined until a length drawn from these is reached. Our choice: lengths of prompts differ as much."""
@@ -83,9 +85,8 @@ def _all_units(settings: DistilSettings) -> Iterator[Unit]:
     for name, source in settings.sources.items():
         for row in select_rows(settings.data_dir / name, source, settings.seed):
             yield from _of_row(row)
-    rng = np.random.default_rng(settings.seed)
     for name, most in settings.files.items():
-        yield from _of_file(settings.data_dir / name, most, rng)
+        yield from islice(_of_file(settings.data_dir / name, settings.seed), most)
 
 
 def _messages(paths: Iterable[Path]) -> Iterator[str]:
@@ -96,8 +97,7 @@ def _messages(paths: Iterable[Path]) -> Iterator[str]:
 
 def _of_row(row: Mapping[str, Any]) -> Iterator[Unit]:
     messages = to_messages(row["messages"])
-    family = next((m.content for m in messages if m.role is Role.USER), messages[-1].content)
-    if is_held_out(family):
+    if is_held_out(family_of(messages)):
         return
     if row["target"] == "response":
         yield from (Unit(m.content, Place.PROMPT) for m in messages if m.role is Role.USER and m.content.strip())
@@ -106,18 +106,11 @@ def _of_row(row: Mapping[str, Any]) -> Iterator[Unit]:
         yield Unit(messages[-1].content, place)
 
 
-def _of_file(path: Path, most: int, rng: np.random.Generator) -> Iterator[Unit]:
-    documents = [row["text"] for row in read_objects(path, ("text",))]
-    n = 0
-    for i in rng.permutation(len(documents)):
-        if is_held_out(documents[i].partition("\n")[0]):
-            continue
-        units = list(cut_document(documents[i], rng))
-        for j in rng.permutation(len(units))[:UNITS_OF_A_DOCUMENT]:
-            if n == most:
-                return
-            n += 1
-            yield units[j]
+def _of_file(path: Path, seed: int) -> Iterator[Unit]:
+    rng = np.random.default_rng(seed)
+    for text in documents(path, sys.maxsize, seed):
+        units = list(cut_document(text, rng))
+        yield from (units[i] for i in rng.permutation(len(units))[:UNITS_OF_A_DOCUMENT])
 
 
 def cut_document(text: str, rng: np.random.Generator) -> Iterator[Unit]:
@@ -148,7 +141,7 @@ class Framing:
 
     def encode(self, unit: Unit) -> tuple[list[int], int]:
         """Return a unit's ids, and how many of them stand before its text."""
-        ids = cut_middle(list(self._tokenizer.encode_plain(unit.text.strip()).ids), self._most)
+        ids = cut_middle(self._tokenizer.encode_plain(unit.text.strip()).ids, self._most, self._most * 2 // 3)
         if unit.place is Place.ANSWER:
             return [*self._answer, *ids], len(self._answer)
         return [*self._before, *ids, *self._after], len(self._before)

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.errors import ConfigurationError
 from guardrail.network import GuardNetwork
-from guardrail.training.distil.encoder import by_length
 from guardrail.training.distil.settings import DistilSettings
+from guardrail.training.lengths import by_length
 from guardrail.training.run_folder import cosine
 
 INSIDE_WEIGHT = 0.2
@@ -91,7 +91,7 @@ class Distiller:
 
     def held_out_cosine(self) -> float:
         """Return the mean cosine between the last position's guess and the encoder's vector, on held-out texts."""
-        batches = self._by_length(self.held_out, np.ones(len(self.held_out)))
+        batches = self._by_length(self.held_out)
         with torch.no_grad():
             return float(torch.cat([self._loss(places, None)[1] for places in batches]).mean())
 
@@ -136,9 +136,9 @@ class Distiller:
             self._epoch_batches = (epoch, batches)
         return self._epoch_batches[1]
 
-    def _by_length(self, places: list[int], jitter: NDArray[np.float64]) -> list[list[int]]:
-        lengths = [int(len(self._framed[i][0]) * j) for i, j in zip(places, jitter, strict=True)]
-        return [[places[i] for i in batch] for batch in by_length(lengths, self.settings.batch_tokens)]
+    def _by_length(self, places: list[int], jitter: NDArray[np.float64] | None = None) -> list[list[int]]:
+        lengths = [len(self._framed[i][0]) for i in places]
+        return [[places[i] for i in batch] for batch in by_length(lengths, self.settings.batch_tokens, jitter)]
 
     def _groups(self) -> list[dict[str, Any]]:
         embedding = self.network.model.embed_tokens.weight

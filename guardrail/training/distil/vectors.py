@@ -1,58 +1,62 @@
 """What the encoder says about the texts, kept in part files, so that a killed run asks for no vector twice."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import Progress
 
 from guardrail.encoding import GuardTokenizer
 from guardrail.training.distil.encoder import SentenceEncoder
 from guardrail.training.distil.settings import EncoderSettings
 from guardrail.training.distil.texts import Place, Unit
+from guardrail.training.run_folder import progress_bar, save_array
 from guardrail.whole_files import write_whole
 
 PART_TEXTS = 4096
 """Texts of a part file. Our choice: some ten seconds of work."""
 
-NDArray16 = NDArray[np.float16]
+Halves = NDArray[np.float16]
 Floats = NDArray[np.float32]
 
 
-def kept_units(folder: Path, read: Sequence[Unit] | None) -> list[Unit]:
-    """Return the units of a run, which it keeps in units.jsonl from its beginning on; `read` is what begins it."""
-    path = folder / "units.jsonl"
-    if read is not None:
-        lines = [json.dumps([unit.text, unit.place.value], ensure_ascii=False) for unit in read]
-        write_whole(path, ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass"))
+def save_units(units: Iterable[Unit], path: Path) -> None:
+    """Write units as JSON lines."""
+    lines = [json.dumps([unit.text, unit.place.value], ensure_ascii=False) + "\n" for unit in units]
+    write_whole(path, "".join(lines).encode("utf-8", "surrogatepass"))
+
+
+def load_units(path: Path) -> list[Unit]:
+    """Return the units that `save_units` wrote."""
     lines = path.read_bytes().decode("utf-8", "surrogatepass").split("\n")[:-1]
     return [Unit(text, Place(place)) for text, place in map(json.loads, lines)]
 
 
-def unit_vectors(units: Sequence[Unit], settings: EncoderSettings, folder: Path, bar: Progress) -> NDArray16:
-    """Return float16 [unit, size], from the part files or from the encoder."""
+def text_vectors(texts: Sequence[str], settings: EncoderSettings, folder: Path) -> Halves:
+    """Return float16 [text, size], from part files, which are called by what they hold, or from the encoder."""
     folder.mkdir(parents=True, exist_ok=True)
-    starts = range(0, len(units), PART_TEXTS)
-    task = bar.add_task("texts encoded", total=len(units), status="")
     encoder: SentenceEncoder | None = None
     parts = []
-    for start in starts:
-        path = folder / f"{start:09d}.npy"
-        texts = [unit.text for unit in units[start : start + PART_TEXTS]]
-        if not path.exists():
-            encoder = encoder or SentenceEncoder(settings)
-            _save(path, encoder.encode(texts).astype(np.float16))
-        parts.append(np.load(path, allow_pickle=False))
-        bar.advance(task, len(texts))
+    with progress_bar() as bar:
+        task = bar.add_task("texts encoded", total=len(texts), status="")
+        for start in range(0, len(texts), PART_TEXTS):
+            some = texts[start : start + PART_TEXTS]
+            path = folder / f"{part_name(some, settings)}.npy"
+            if not path.exists():
+                encoder = encoder or SentenceEncoder(settings)
+                save_array(path, encoder.encode(some).astype(np.float16))
+            parts.append(np.load(path, allow_pickle=False))
+            bar.advance(task, len(some))
     return np.concatenate(parts)
 
 
-def _save(path: Path, values: NDArray16 | Floats) -> None:
-    unfinished = path.with_suffix(".unfinished.npy")
-    np.save(unfinished, values)
-    unfinished.replace(path)
+def part_name(texts: Sequence[str], settings: EncoderSettings) -> str:
+    """Return a hash of texts and of what their vectors depend on besides."""
+    asked = {"model": settings.model, "revision": settings.revision, "prefix": settings.prefix}
+    told = json.dumps([asked, settings.max_tokens, list(texts)])
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def token_vectors(tokenizer: GuardTokenizer, settings: EncoderSettings, path: Path) -> Floats:
@@ -65,7 +69,7 @@ def token_vectors(tokenizer: GuardTokenizer, settings: EncoderSettings, path: Pa
         encoder = SentenceEncoder(settings)
         vectors = np.zeros((len(texts), encoder.size), np.float32)
         vectors[places] = encoder.encode([texts[i] for i in places])
-        _save(path, vectors)
+        save_array(path, vectors)
     found: Floats = np.load(path, allow_pickle=False)
     return found
 

@@ -33,10 +33,10 @@ from guardrail.generative.spoofing import without_markers
 from guardrail.generative.template import Turn, closing, opening
 from guardrail.generative.turns import context_turns, prompt_turns, response_turn
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, RiskLevel
-from guardrail.training.corpus import is_held_out
+from guardrail.training.corpus import family_of, is_held_out
 from guardrail.training.examples import IGNORED
 from guardrail.training.gen.settings import SftGenSettings
-from guardrail.training.recipe_rows import family, source_rows
+from guardrail.training.recipe_rows import source_rows
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -96,7 +96,7 @@ def read_gen_examples(tokenizer: GuardTokenizer, settings: SftGenSettings) -> Ge
     found = GenExamples([], [], encoder.counts)
     for row, repeat in _rows(settings):
         example = encoder.example(row)
-        if is_held_out(family(row)):
+        if is_held_out(family_of(row.messages)):
             found.held_out.append(example)
         else:
             found.training.extend([example] * repeat)

@@ -19,6 +19,7 @@ from guardrail.loader import find_checkpoint
 from guardrail.training.gen.examples import END
 from guardrail.training.gen.measuring import PAD
 from guardrail.training.gen.settings import SftGenSettings
+from guardrail.whole_files import whole_folder
 
 try:
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
@@ -105,19 +106,16 @@ def write_trained(start: Start, trained: Path, output: Path, settings: SftGenSet
     Args:
         start: what was trained.
         trained: folder of what the trainer saved, weights or adapters.
-        output: of the checkpoint; what it holds is replaced in one move.
+        output: of the checkpoint; see `whole_folder` for what a kill leaves of it.
         settings: of the run.
     """
     model = _trained_model(start, trained, settings)
     ends = [start.tokenizer.control_id(END), start.tokenizer.special_id(PAD)]
     configs: Any = GenerationConfig
     model.generation_config = configs(eos_token_id=ends, pad_token_id=ends[1])  # greedy
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished)
-    _write_tokenizer(start, unfinished)
-    shutil.rmtree(output, ignore_errors=True)
-    unfinished.rename(output)
+    with whole_folder(output) as unfinished:
+        model.save_pretrained(unfinished)
+        _write_tokenizer(start, unfinished)
 
 
 def _trained_model(start: Start, trained: Path, settings: SftGenSettings) -> Any:

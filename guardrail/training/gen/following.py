@@ -16,25 +16,14 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("transformers", "train") from error
 
-_WHOLE = "whole"
+WHOLE = "whole"
 """File in a state's folder that says that all of it was written: it is the last one."""
-
-
-def newest_state(states: Path) -> Path | None:
-    """Return the folder of the last state that was written whole; None if there is none."""
-    found = [path for path in states.glob("checkpoint-*") if (path / _WHOLE).is_file()]
-    return max(found, key=step_of, default=None)
-
-
-def step_of(state: Path) -> int:
-    """Return the step at which a state was saved."""
-    return int(state.name.rpartition("-")[2])
 
 
 def drop_unfinished(states: Path) -> None:
     """Remove states that a kill left half written: the trainer keeps the two last ones, these would count."""
     for path in states.glob("checkpoint-*"):
-        if not (path / _WHOLE).is_file():
+        if not (path / WHOLE).is_file():
             shutil.rmtree(path)
 
 
@@ -63,7 +52,7 @@ class WholeStates(TrainerCallback):
         """See `TrainerCallback`."""
         self._wait()
         if state.is_world_process_zero:
-            (self._states / f"checkpoint-{state.global_step}" / _WHOLE).touch()
+            (self._states / f"checkpoint-{state.global_step}" / WHOLE).touch()
 
 
 class Following(TrainerCallback):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from guardrail.evaluation.rows import Row
+from guardrail.training.own.splitting import kind_of
 
 _LEAST_WORDS = 4
 """Texts of fewer words, and those of scripts without spaces, are halved by characters."""
@@ -24,8 +25,8 @@ def mixed(rows: Sequence[Row], seed: int) -> list[Row]:
     rng = random.Random(seed)
     kinds: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        kinds[_kind(row)].append(row)
-    return [_joined(row, rng.choice(kinds[_kind(row)]), rng) for row in rows]
+        kinds[kind_of(row)].append(row)
+    return [_joined(row, rng.choice(kinds[kind_of(row)]), rng) for row in rows]
 
 
 def _joined(row: Row, other: Row, rng: random.Random) -> Row:
@@ -49,7 +50,3 @@ def _half(text: str, rng: random.Random) -> str:
     length = max(1, len(parts) // 2)
     start = rng.randint(0, len(parts) - length)
     return between.join(parts[start : start + length])
-
-
-def _kind(row: Row) -> tuple[str, ...]:
-    return row.target.value, row.risk.value, *row.categories[:1]

@@ -7,17 +7,14 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from guardrail.decision import Direction
 from guardrail.evaluation.metrics import Estimate
 from guardrail.training.own.measuring import NOTHING, OTHER, Measured
 from guardrail.training.own.settings import OwnSettings
-from guardrail.training.own.survey import Survey
+from guardrail.training.own.survey import SAID, Survey
 from guardrail.whole_files import write_whole
 
 if TYPE_CHECKING:
     from guardrail.training.own.stage import Outcome
-
-SAID = {Direction.PROMPT: "Prompts", Direction.RESPONSE: "Answers"}
 
 
 def write_page(output: Path, rows: str, settings: OwnSettings, survey: Survey, outcome: "Outcome") -> None:
@@ -48,7 +45,7 @@ def figure_rows(outcome: "Outcome") -> Iterator[tuple[str, ...]]:
     """Yield the held-out figures, a row a direction, those of the start beneath."""
     before = {one.direction: one for one in outcome.before}
     for one in outcome.figures:
-        yield _cells(SAID[one.direction], one)
+        yield _cells(SAID[one.direction].capitalize(), one)
         if one.direction in before:
             yield _cells("  the start, before", before[one.direction])
 
@@ -66,7 +63,7 @@ def confusion_rows(one: Measured) -> tuple[tuple[str, ...], list[tuple[str, ...]
     named = {called for _, called in one.confusion}
     trues = sorted({true for true, _ in one.confusion})
     columns = [*(name for name in sorted(named | set(trues)) if name not in (NOTHING, OTHER)), OTHER, NOTHING]
-    header = (f"{SAID[one.direction].lower()} that are", *(f"called {name}" for name in columns[:-1]), NOTHING)
+    header = (f"{SAID[one.direction]} that are", *(f"called {name}" for name in columns[:-1]), NOTHING)
     return header, [(true, *(str(one.confusion.get((true, called), 0)) for called in columns)) for true in trues]
 
 
@@ -114,7 +111,8 @@ def _rows(survey: Survey) -> Iterator[str]:
     yield "## The rows"
     yield ""
     cells = [
-        (SAID[target], risk.value, name or "-", str(n)) for (target, risk, name), n in sorted(survey.by_kind.items())
+        (SAID[target].capitalize(), risk.value, name or "-", str(n))
+        for (target, risk, name), n in sorted(survey.by_kind.items())
     ]
     yield from _table(("what", "label", "category", "rows"), cells)
     yield from (f"- {warning}" for warning in survey.warnings)

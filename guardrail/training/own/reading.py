@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from guardrail.conversation import Role
-from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.evaluation.rows import Row, parse_row, read_entries
 from guardrail.taxonomy import RiskLevel
@@ -188,7 +186,7 @@ def to_line(row: Row) -> dict[str, Any]:
     """Return a row as a line of the data schema holds it."""
     return {
         "id": row.id, "source": row.source, "lang": row.lang,
-        "messages": [{"role": Role(m.role).value, "content": m.content} for m in row.messages],
-        "target": Direction(row.target).value, "risk": row.risk.value.lower(), "category": list(row.categories),
+        "messages": [{"role": m.role.value, "content": m.content} for m in row.messages],
+        "target": row.target.value, "risk": row.risk.value.lower(), "category": list(row.categories),
         "refusal": row.refusal, "unsafe_start_char": row.unsafe_start_char, "meta": dict(row.meta),
     }  # fmt: skip

@@ -1,6 +1,5 @@
 """What a run is told, kept beside its files, so that a killed one goes on as it began."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,14 +10,13 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
 from guardrail.errors import ConfigurationError
+from guardrail.file_hash import hash_file
 from guardrail.training.examples import LEAST_LENGTH
 from guardrail.training.own.starting import EMBEDDED
 from guardrail.training.settings import Count, NotNegative, Positive, Seed, Share
 from guardrail.whole_files import write_whole
 
 _KEPT = "own.json"
-
-Part = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class OwnSettings:
     batch_tokens: Count = 512
     max_length: Annotated[int, Field(ge=LEAST_LENGTH)] = 512
     held_out: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
-    thresholds: Part = 0.1
+    thresholds: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
     target_fpr: Annotated[float, Field(gt=0, lt=1)] = 0.05
     precision: str = "int8"
     seed: Seed = 1
@@ -102,7 +100,7 @@ def begin(output: Path, rows: Path, settings: OwnSettings, *, resume: bool) -> N
         ConfigurationError: the folder holds a run and `resume` is False, a run of other rows or settings, or something
             else.
     """
-    asked = {"rows_sha256": hashlib.sha256(rows.read_bytes()).hexdigest(), **asdict(settings)}
+    asked = {"rows_sha256": hash_file(rows), **asdict(settings)}
     kept = output / _KEPT
     if not kept.exists():
         if output.exists() and (not output.is_dir() or any(output.iterdir())):

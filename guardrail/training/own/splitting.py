@@ -7,9 +7,12 @@ from enum import StrEnum
 from pathlib import Path
 from tempfile import gettempdir
 
+import numpy as np
+
 from guardrail.conversation import Role
 from guardrail.evaluation.rows import Row
 from guardrail.training.recipe.duplicate_groups import group_duplicates
+from guardrail.training.recipe.families import families_of
 
 ALIKE = 0.7
 """ROUGE-L from which on two texts are near duplicates, as in the recipe: of one template, say. Our choice."""
@@ -37,7 +40,7 @@ def split(rows: Sequence[Row], shares: Mapping[Part, float], seed: int) -> dict[
     families = _families(rows)
     kinds: dict[tuple[str, ...], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for number, family in enumerate(families):
-        kinds[_kind(rows[family])][family].append(number)
+        kinds[kind_of(rows[family])][family].append(number)
     parts = [Part.TRAINING] * len(rows)
     for members in kinds.values():
         left = {part: share * sum(map(len, members.values())) for part, share in shares.items()}
@@ -53,20 +56,10 @@ def split(rows: Sequence[Row], shares: Mapping[Part, float], seed: int) -> dict[
 
 def _families(rows: Sequence[Row]) -> list[int]:
     """Return each row's family, by the number of its first member."""
-    groups = group_duplicates(map(question, rows), ALIKE, Path(gettempdir())).tolist()
-    answers = group_duplicates((row.judged_text for row in rows), ALIKE, Path(gettempdir())).tolist()
-    parents = list(range(len(rows)))
-
-    def root(number: int) -> int:
-        while parents[number] != number:
-            number = parents[number]
-        return number
-
-    for number, others in enumerate(zip(groups, answers, strict=True)):
-        for other in others:
-            ends = root(number), root(other)
-            parents[max(ends)] = min(ends)
-    return [root(number) for number in range(len(rows))]
+    groups = group_duplicates(map(question, rows), ALIKE, Path(gettempdir())).astype(np.uint64)
+    answers = group_duplicates((row.judged_text for row in rows), ALIKE, Path(gettempdir())).astype(np.uint64)
+    found: list[int] = np.unique(groups)[families_of(groups, answers + np.uint64(1))].tolist()
+    return found
 
 
 def question(row: Row) -> str:
@@ -74,7 +67,8 @@ def question(row: Row) -> str:
     return next((m.content for m in row.messages if m.role is Role.USER), row.judged_text)
 
 
-def _kind(row: Row) -> tuple[str, ...]:
+def kind_of(row: Row) -> tuple[str, ...]:
+    """Return direction, level and first category of a row."""
     return row.target.value, row.risk.value, *row.categories[:1]
 
 

@@ -26,7 +26,7 @@ from guardrail.policy import Policy
 from guardrail.policy_file import load_policy
 from guardrail.policy_text import render_policy
 from guardrail.training import sft
-from guardrail.training.corpus import is_held_out
+from guardrail.training.corpus import family_of, is_held_out
 from guardrail.training.own.measuring import Measured, measured
 from guardrail.training.own.mixing import mixed
 from guardrail.training.own.page import write_page
@@ -37,7 +37,6 @@ from guardrail.training.own.splitting import Part, split
 from guardrail.training.own.starting import write_start
 from guardrail.training.own.survey import Survey
 from guardrail.training.own.thresholds import described, own_policy
-from guardrail.training.recipe_rows import family
 from guardrail.whole_files import write_whole
 
 BASE_POLICY = "balanced"
@@ -199,7 +198,7 @@ class _Job:
             write_rows(self.output / "rows" / f"{part.value}.jsonl", its)
         if self.settings.mix:
             # not of the few that the fine-tuning holds out for its curves
-            trained = [row for row in self.parts[Part.TRAINING] if not is_held_out(family(row))]
+            trained = [row for row in self.parts[Part.TRAINING] if not is_held_out(family_of(row.messages))]
             write_rows(self.output / "rows" / "mixed.jsonl", mixed(trained, self.settings.seed))
         if not (self.start / TOKENIZER_FILE).exists():  # written last, here and in the training
             write_start(self.settings.start, self.start, self.categories, only_own=self.settings.only_own)

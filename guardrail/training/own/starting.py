@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from guardrail.checkpoint_config import GuardConfig, tensor_shapes
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.exported import is_export
-from guardrail.loader import find_checkpoint
+from guardrail.loader import embedded_folder, find_checkpoint
 from guardrail.onnx_export.parts import Matrix
 from guardrail.onnx_export.reading import read_tensors
 from guardrail.taxonomy import LabelSet
@@ -41,7 +40,7 @@ def write_start(source: str, target: Path, names: Mapping[Direction, tuple[str, 
         CheckpointError: the source is no such model, or is damaged.
         ConfigurationError: it cannot be found, or is a generative model.
     """
-    folder = _folder(source)
+    folder = embedded_folder() if source == EMBEDDED else find_checkpoint(source)
     config, tensors, dtype = _read(folder)
     labels = {Direction.PROMPT: config.prompt_labels, Direction.RESPONSE: config.response_labels}
     made = {side: widened(labels[side], names.get(side, ()), only_own=only_own) for side in labels}
@@ -58,12 +57,6 @@ def widened(labels: LabelSet, names: tuple[str, ...], *, only_own: bool) -> Labe
         return labels
     kept = () if only_own else labels.categories
     return LabelSet(labels.risks, tuple(dict.fromkeys((*kept, *names))))
-
-
-def _folder(source: str) -> Path:
-    if source == EMBEDDED:
-        return Path(str(files("guardrail.assets").joinpath("default")))
-    return find_checkpoint(source)
 
 
 def _read(folder: Path) -> tuple[GuardConfig, dict[str, Matrix], str]:

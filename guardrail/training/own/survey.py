@@ -15,7 +15,7 @@ FEW = 20
 LEAST_ROWS = 12
 """Fewest rows that a run is made of. Our choice."""
 
-_SAID = {Direction.PROMPT: "prompts", Direction.RESPONSE: "answers"}
+SAID = {Direction.PROMPT: "prompts", Direction.RESPONSE: "answers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def _problems(rows: Sequence[Row]) -> Iterator[Problem]:
 def _warnings(rows: Sequence[Row], kinds: Counter[tuple[Direction, RiskLevel, str]]) -> Iterator[str]:
     for target in TARGETS:
         levels = {risk for direction, risk, _ in kinds if direction is target}
-        said = _SAID[target]
+        said = SAID[target]
         if not levels:
             yield f"no {said}: what the model says of {said} is not trained"
         elif RiskLevel.SAFE not in levels:

@@ -36,29 +36,25 @@ def _rules(base: Rules, side: Side, run: Run, target_fpr: float, categories: dic
         name: CategoryRule(controversial=base.controversial, unsafe=base.unsafe)
         for name in categories.get(SIDES[side], ())
     }
-    chosen = chosen_of(side, base, run, target_fpr)
+    chosen = _chosen(side, base, run, target_fpr)
     if chosen is None:
         return replace(base, categories=named)
     return replace(with_threshold(base, chosen.knob, _within(chosen.threshold)), categories=named)
 
 
-def chosen_of(side: Side, rules: Rules, run: Run, target_fpr: float) -> Chosen | None:
+def _chosen(side: Side, rules: Rules, run: Run, target_fpr: float) -> Chosen | None:
     """Return the threshold of one side by the run's rows; None where no harmless one of them belongs to it."""
     rows = Rows()
     for row, judged in zip(run.rows, run.judgements, strict=True):
         if row.target is SIDES[side]:
             rows.add(judged.score, HARMLESS if row.risk is RiskLevel.SAFE else HARMFUL, row.id)
-    if not _n_harmless(run, side):
+    if all(rows.labels):
         return None
     return choose(side, knob_of(rules, Counted.FLAGGED), rows, Target(target_fpr, confidence=None, held_out=0))
 
 
 def _within(threshold: float) -> float:
     return min(MOST, max(LEAST, threshold))
-
-
-def _n_harmless(run: Run, side: Side) -> int:
-    return sum(row.target is SIDES[side] and row.risk is RiskLevel.SAFE for row in run.rows)
 
 
 def described(policy: Policy, run: Run, target_fpr: float) -> list[str]:

@@ -4,7 +4,6 @@ Files are JSONL, gzipped or not, or Parquet, also the parts of another recipe. I
 name in front. They are imported again when a file has changed, or what the recipe says of it, or when a part is gone.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from guardrail.training.recipe.parts import PartRows, write_parts
 from guardrail.training.recipe.rows import RecipeRow, hash_of, place_of
 from guardrail.training.recipe.settings import InputSettings, RecipeSettings
 from guardrail.training.recipe.stages import INPUTS
-from guardrail.whole_files import write_whole
+from guardrail.whole_files import whole_folder, write_whole
 
 _FILE = "manifest.json"
 
@@ -170,20 +169,16 @@ def _wanted(recipe: RecipeSettings) -> _Import:
 
 def _import(recipe: RecipeSettings, wanted: _Import, folder: Path, progress: Progress) -> _Import:
     """Import all files into a folder that takes its place when it is whole."""
-    unfinished = recipe.output / f".{INPUTS}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     ids = [_Ids(one.path, name, recipe.seed, progress) for one, name in _named(recipe)]
     clashing = _clashing([one.hashes for one in ids])
     parts: dict[str, list[Part]] = {}
-    for place, (one, name) in enumerate(_named(recipe)):
-        prefix = f"{name}:" if place in clashing else ""
-        rows = _rows(one, ids[place], prefix, progress)
-        parts[name] = note_parts(write_parts(unfinished / name, rows, recipe.part_rows).paths)
-    made = wanted.model_copy(update={"parts": parts})
-    _write(unfinished, made)
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    with whole_folder(folder) as unfinished:
+        for place, (one, name) in enumerate(_named(recipe)):
+            prefix = f"{name}:" if place in clashing else ""
+            rows = _rows(one, ids[place], prefix, progress)
+            parts[name] = note_parts(write_parts(unfinished / name, rows, recipe.part_rows).paths)
+        made = wanted.model_copy(update={"parts": parts})
+        _write(unfinished, made)
     return made
 
 

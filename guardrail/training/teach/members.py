@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from guardrail.decision import Direction
-from guardrail.evaluation.baseline import RISKS, LabelledText, TfidfClassifier, TfidfSettings
+from guardrail.evaluation.baseline import LabelledText, TfidfClassifier, TfidfSettings
+from guardrail.evaluation.judges import RISKS
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.intp]

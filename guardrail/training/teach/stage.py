@@ -6,7 +6,6 @@ harmful at a known place and tool results, where a few words among many decide, 
 """
 
 import gzip
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -20,13 +19,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
+from guardrail.conversation import to_messages
 from guardrail.errors import ConfigurationError
-from guardrail.evaluation.baseline import RISKS
+from guardrail.evaluation.judges import RISKS
+from guardrail.scores import softmax
 from guardrail.taxonomy import RiskLevel
-from guardrail.training.distil.texts import Place, Unit
-from guardrail.training.distil.vectors import unit_vectors
+from guardrail.training.corpus import family_of
+from guardrail.training.distil.vectors import text_vectors
 from guardrail.training.examples import select_rows
-from guardrail.training.run_folder import progress_bar
+from guardrail.training.recipe.rows import place_of
 from guardrail.training.settings import load_settings
 from guardrail.training.teach.members import Floats, Lesson, Places, by_vectors, by_words
 from guardrail.training.teach.settings import Member, TeachSettings
@@ -79,20 +80,18 @@ def teach(rows: Sequence[Taught], settings: TeachSettings) -> tuple[dict[int, li
     """
     found: dict[int, list[float]] = {}
     figures: dict[str, Any] = {}
-    vectors = _vectors(rows, settings)
     for target in _TARGETS:
-        places = np.array([i for i, one in enumerate(rows) if one.row["target"] == target and one.is_taught], np.intp)
-        if not len(places):
+        places = [i for i, one in enumerate(rows) if one.row["target"] == target and one.is_taught]
+        if not places:
             continue
-        lesson = _lesson([rows[i] for i in places], None if vectors is None else vectors[places], settings)
-        folds = np.array([_fold(rows[i].row, settings.folds) for i in places])
+        asked = [rows[i] for i in places]
+        lesson = _lesson(asked, settings)
+        folds = np.array([_fold(one.row, settings.folds) for one in asked])
         with Console(stderr=True).status(f"teachers of {target}s: {len(places)} rows, {settings.folds} folds"):
             logits = {member: _out_of_fold(member, lesson, folds, settings) for member in settings.members}
         mean = np.mean(list(logits.values()), 0)
-        shares = np.exp(mean - mean.max(1, keepdims=True))
-        shares /= shares.sum(1, keepdims=True)
-        found |= {int(i): [round(float(p), 5) for p in row] for i, row in zip(places, shares, strict=True)}
-        sources = [rows[i].row["source"] for i in places]
+        found |= {i: [round(p, 5) for p in row] for i, row in zip(places, softmax(mean).tolist(), strict=True)}
+        sources = [one.row["source"] for one in asked]
         figures[target] = {
             name: _areas(said, lesson.levels, sources) for name, said in (*logits.items(), ("all", mean))
         }
@@ -102,15 +101,12 @@ def teach(rows: Sequence[Taught], settings: TeachSettings) -> tuple[dict[int, li
 def _vectors(rows: Sequence[Taught], settings: TeachSettings) -> Floats | None:
     if settings.encoder is None or "encoder" not in settings.members:
         return None
-    texts = [one.text if one.text.strip() else "." for one in rows]
-    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    units = [Unit(text, Place.PROMPT) for text in distinct]
-    with progress_bar() as bar:
-        found = unit_vectors(units, settings.encoder, settings.output / "vectors", bar).astype(np.float32)
-    return found[[distinct[text] for text in texts]]
+    distinct = {text: i for i, text in enumerate(dict.fromkeys(one.text for one in rows))}
+    found = text_vectors(list(distinct), settings.encoder, settings.output / "vectors").astype(np.float32)
+    return found[[distinct[one.text] for one in rows]]
 
 
-def _lesson(rows: Sequence[Taught], vectors: Floats | None, settings: TeachSettings) -> Lesson:
+def _lesson(rows: Sequence[Taught], settings: TeachSettings) -> Lesson:
     levels = np.array([_LEVELS.get(one.row["risk"] or "", -1) for one in rows])
     groups = [(one.row["source"], one.row["risk"]) for one in rows]
     counts = Counter(groups)
@@ -118,7 +114,8 @@ def _lesson(rows: Sequence[Taught], vectors: Floats | None, settings: TeachSetti
     for is_harmful in (False, True):
         chosen = (levels > 0) == is_harmful
         weights[chosen] /= max(weights[chosen & (levels >= 0)].sum(), 1e-9)
-    return Lesson([one.text for one in rows], levels, (weights * len(rows)).astype(np.float32), vectors)
+    texts = [one.text for one in rows]
+    return Lesson(texts, levels, (weights * len(rows)).astype(np.float32), _vectors(rows, settings))
 
 
 def _out_of_fold(member: Member, lesson: Lesson, folds: NDArray[np.intp], settings: TeachSettings) -> Floats:
@@ -140,15 +137,13 @@ def _ask(member: Member, lesson: Lesson, learned: Places, asked: Places, setting
 
 
 def _fold(row: dict[str, Any], n: int) -> int:
-    """Return the fold of a row's family: rows that share their first message share it."""
-    opening = row["messages"][0]["content"][:60].encode(errors="replace")
-    return int.from_bytes(hashlib.blake2b(opening, digest_size=4).digest(), "big") % n
+    """Return the fold of a row's family, by which fine-tuning holds rows out too."""
+    return int(n * place_of(family_of(to_messages(row["messages"])), "folds of teachers"))
 
 
 def _areas(logits: Floats, levels: NDArray[np.int64], sources: Sequence[str]) -> dict[str, float]:
     """Return the AUC over all labelled rows and over those of each source that has both classes."""
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    score = 1 - shares[:, RISKS.index(RiskLevel.SAFE)] / shares.sum(1)
+    score = 1 - softmax(logits)[:, RISKS.index(RiskLevel.SAFE)]
     found = {}
     for name in ("", *sorted(set(sources))):
         chosen = (levels >= 0) & np.array([not name or source == name for source in sources])

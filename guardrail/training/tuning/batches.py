@@ -8,12 +8,12 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from guardrail.network import GuardNetwork
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.examples import IGNORED, Example
+from guardrail.training.lengths import by_length
 from guardrail.training.losses import TERMS, Batch
 
 N_RISKS = len(RiskLevel)
@@ -47,24 +47,9 @@ def collate(examples: Sequence[Example]) -> Batch:
     )
 
 
-def batches_by_length(
-    examples: Sequence[Example], budget: int, jitter: NDArray[np.float64] | None = None
-) -> list[list[int]]:
+def batches_by_length(examples: Sequence[Example], budget: int) -> list[list[int]]:
     """Group rows of like length into batches of at most `budget` padded tokens."""
-    return _by_length(np.array([len(e.ids) for e in examples]), budget, jitter)
-
-
-def _by_length(lengths: NDArray[np.int64], budget: int, jitter: NDArray[np.float64] | None) -> list[list[int]]:
-    order = np.argsort(lengths * (1.0 if jitter is None else jitter), kind="stable")
-    batches: list[list[int]] = [[]]
-    longest = 0
-    for i, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
-        longest = max(longest, length)
-        if batches[-1] and longest * (len(batches[-1]) + 1) > budget:
-            batches.append([])
-            longest = length
-        batches[-1].append(i)
-    return [batch for batch in batches if batch]
+    return by_length([len(e.ids) for e in examples], budget)
 
 
 class StepPlan:
@@ -107,7 +92,7 @@ class StepPlan:
         if self._held[0] != epoch:
             rng = np.random.default_rng([self._seed, _ORDER_KEY, epoch])
             jitter = rng.uniform(0.9, 1.1, len(self._lengths))
-            batches = _by_length(self._lengths, self._budget, jitter)
+            batches = by_length(self._lengths, self._budget, jitter)
             rng.shuffle(batches)
             self._held = (epoch, batches)
         return self._held[1]

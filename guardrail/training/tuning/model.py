@@ -78,16 +78,27 @@ def add_lora(model: TunedGuard, lora: Lora, seed: int) -> None:
     Raises:
         MissingExtra: peft is not installed.
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ModuleNotFoundError as error:
-        raise MissingExtra("peft", "train") from error
-    config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(lora.matrices)
-    )
+    config = lora_config(lora)
+    from peft import inject_adapter_in_model
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model.network.model)
+
+
+def lora_config(lora: Lora, **more: Any) -> Any:
+    """Return how peft is told of small matrices, and of what else it takes.
+
+    Raises:
+        MissingExtra: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig
+    except ModuleNotFoundError as error:
+        raise MissingExtra("peft", "train") from error
+    return LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(lora.matrices), **more
+    )
 
 
 def whole_weights(state: Mapping[str, Tensor], lora: Lora) -> dict[str, Tensor]:

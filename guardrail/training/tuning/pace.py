@@ -13,14 +13,18 @@ from torch import distributed
 from guardrail.errors import MissingExtra
 from guardrail.training.run_folder import share_done
 from guardrail.training.tuning.settings import SftSettings
+from guardrail.whole_files import write_whole
 
 try:
-    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers import TrainerCallback, TrainerControl, TrainerState
 except ModuleNotFoundError as error:
     raise MissingExtra("transformers", "train") from error
 
-_PROGRESS_FILE = "progress.json"
+PROGRESS_FILE = "progress.json"
 """Written last into a saved state: one without it was not finished."""
+
+_KEPT = ("spent_s", "best", "best_step", "n_worse", "has_ended")
+"""What it holds of the clock."""
 
 
 @dataclass(slots=True)
@@ -31,7 +35,7 @@ class Clock:
         n_steps: steps that are planned.
         max_minutes: bound by the clock; 0: none.
         spent_s: seconds that the steps so far have taken.
-        best: what the best evaluation said, by name; empty before the first.
+        best: what the best evaluation said, more is better; None before the first.
         best_step: its step.
         n_worse: evaluations since.
         has_ended: whether the run has come to its end.
@@ -75,13 +79,7 @@ class Pace(TrainerCallback):
         if distributed.is_initialized():
             self._follow_first()
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002  # the protocol
-        state: TrainerState,
-        control: TrainerControl,
-        **_: Any,
-    ) -> TrainerControl:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> TrainerControl:  # noqa: ARG002  # its names
         """See `TrainerCallback`."""
         step, settings = state.global_step, self._settings
         self.clock.has_ended = self.clock.share(step) >= 1
@@ -92,13 +90,7 @@ class Pace(TrainerCallback):
         control.should_save = bool(self.clock.has_ended or self._save_is_due or by_step)
         return control
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,  # noqa: ARG002  # the protocol
-        state: TrainerState,
-        control: TrainerControl,
-        **given: Any,
-    ) -> TrainerControl:
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **given: Any) -> TrainerControl:  # noqa: ARG002  # its names
         """See `TrainerCallback`."""
         metrics: Mapping[str, float] = given["metrics"]
         value = -metrics["held_out"] if self._settings.best_by == "loss" else metrics.get("auc", 0.0)
@@ -123,30 +115,13 @@ class Pace(TrainerCallback):
         self.clock.spent_s, self._save_is_due = float(said[0]), bool(said[1])
 
 
-def finish_state(folder: Path, clock: Clock, step: int) -> None:
+def finish_state(folder: Path, clock: Clock) -> None:
     """Mark a saved state as whole, with where the run stands."""
-    values = {"step": step, **{name: getattr(clock, name) for name in _KEPT}}
-    written = folder / f"{_PROGRESS_FILE}.new"
-    written.write_text(json.dumps(values), "utf-8")
-    written.replace(folder / _PROGRESS_FILE)
-
-
-def last_state(states: Path) -> Path | None:
-    """Return the newest saved state that is whole."""
-    whole = [path.parent for path in states.glob(f"checkpoint-*/{_PROGRESS_FILE}")]
-    return max(whole, key=step_of, default=None)
-
-
-def step_of(state: Path) -> int:
-    """Return the step at which a state was saved."""
-    return int(state.name.rpartition("-")[2])
+    write_whole(folder / PROGRESS_FILE, json.dumps({name: getattr(clock, name) for name in _KEPT}).encode())
 
 
 def restore_clock(clock: Clock, state: Path) -> None:
     """Set a clock to where it stood when a state was saved."""
-    values = json.loads((state / _PROGRESS_FILE).read_text("utf-8"))
+    values = json.loads((state / PROGRESS_FILE).read_text("utf-8"))
     for name in _KEPT:
         setattr(clock, name, values[name])
-
-
-_KEPT = ("spent_s", "best", "best_step", "n_worse", "has_ended")

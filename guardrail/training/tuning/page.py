@@ -9,6 +9,7 @@ from typing import Any
 from guardrail.audit.pages.figures import Figure, Lines, Summary, Table
 from guardrail.audit.pages.page import render
 from guardrail.training.losses import TERMS
+from guardrail.whole_files import write_whole
 
 REPORT_FILE = "report.html"
 
@@ -31,9 +32,7 @@ def write_report(folder: Path) -> None:
     figures: list[Figure] = [figure for title, names in _CURVES.items() if (figure := _lines(title, names, lines))]
     figures.append(Table("Settings that were given", ("name", "value"), _rows(settings)))
     page = render("Training: sft", Summary(figures=tuple(figures)), _facts(lines))
-    written = folder / f"{REPORT_FILE}.new"
-    written.write_text(page, "utf-8")
-    written.replace(folder / REPORT_FILE)
+    write_whole(folder / REPORT_FILE, page.encode())
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

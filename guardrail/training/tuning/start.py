@@ -8,22 +8,12 @@ import torch
 from guardrail.checkpoint import Checkpoint
 from guardrail.checkpoint_config import GuardConfig
 from guardrail.errors import ConfigurationError
-from guardrail.loader import find_checkpoint
 from guardrail.network import GuardNetwork
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, LabelSet, category_name
 from guardrail.training.tuning.settings import Labels, SftSettings
 
 _LEAST_INNER = 32
 _INITIAL_DEVIATION = 0.02  # Qwen's initializer_range
-
-
-def find_start(settings: SftSettings) -> Path:
-    """Return the folder of the checkpoint to start from, downloaded if it is a hub id.
-
-    Raises:
-        ConfigurationError: it is neither a folder nor can it be downloaded.
-    """
-    return find_checkpoint(settings.start, revision=settings.revision)
 
 
 def start_network(folder: Path, settings: SftSettings) -> GuardNetwork:

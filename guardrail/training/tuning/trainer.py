@@ -19,19 +19,16 @@ from torch.utils.data import DataLoader, Sampler
 from guardrail.errors import MissingExtra
 from guardrail.training.examples import Example
 from guardrail.training.losses import TERMS, RowScores
-from guardrail.training.run_folder import cosine
+from guardrail.training.run_folder import STATES, cosine, newest_state, step_of
 from guardrail.training.tuning.batches import Share, StepPlan, TrainParts, held_out_parts
 from guardrail.training.tuning.model import BACKBONE, TunedGuard
-from guardrail.training.tuning.pace import Clock, Pace, finish_state, restore_clock, step_of
+from guardrail.training.tuning.pace import PROGRESS_FILE, Clock, Pace, finish_state, restore_clock
 from guardrail.training.tuning.settings import SftSettings
 
 try:
     from transformers import PrinterCallback, Trainer, TrainingArguments
 except ModuleNotFoundError as error:
     raise MissingExtra("transformers", "train") from error
-
-STATES = "states"
-"""Folder of the states from which a run can go on, in the folder of the run."""
 
 _WEIGHTS_FILE = "model.safetensors"
 
@@ -57,36 +54,34 @@ class GuardTrainer(Trainer):
         model: TunedGuard,
         training: Sequence[Example],
         held_out: Sequence[Example],
-        plan: StepPlan,
         folder: Path,
-        state: Path | None = None,
     ) -> None:
-        """Set up.
+        """Set up, at the newest whole state of the run if there is one.
 
         Args:
             settings: of the run.
             model: to be trained.
             training: rows to train on.
             held_out: rows for validation; may be none.
-            plan: of the rows to train on.
             folder: of the run.
-            state: saved state to go on from; None: from the start.
         """
-        self.settings, self.plan = settings, plan
-        self.clock = Clock(plan.n_steps, settings.max_minutes)
+        self.settings = settings
+        self.plan = StepPlan(training, settings.batch_tokens, settings.epochs, settings.seed)
+        self.clock = Clock(self.plan.n_steps, settings.max_minutes)
         self.last_figures: dict[str, float] = {}
-        self._state, self._held_out, self._guard = state, held_out, model
-        if state:
-            restore_clock(self.clock, state)
-        self.first_step = step_of(state) if state else 0
-        n_steps = self.first_step if self.clock.has_ended else plan.n_steps
+        self._held_out, self._guard = held_out, model
         self._states = folder / STATES
+        self._state = newest_state(self._states, PROGRESS_FILE)
+        if self._state:
+            restore_clock(self.clock, self._state)
+        self.first_step = step_of(self._state) if self._state else 0
+        n_steps = self.first_step if self.clock.has_ended else self.plan.n_steps
         arguments = _arguments(settings, self._states, n_steps)
         super().__init__(model, arguments, callbacks=[Pace(settings, self.clock, evaluates=bool(held_out))])
         self.remove_callback(PrinterCallback)
         self.share = Share(self.args.process_index, self.args.world_size, settings.gradient_accumulation)
         self._parts = TrainParts(
-            training, plan, self.share, model.network, noise=settings.token_noise, seed=settings.seed
+            training, self.plan, self.share, model.network, noise=settings.token_noise, seed=settings.seed
         )
 
     def run(self) -> None:
@@ -174,7 +169,7 @@ class GuardTrainer(Trainer):
             distributed.barrier()
         if self.args.should_save:
             step = self.state.global_step
-            finish_state(self._folder_of(step), self.clock, step)
+            finish_state(self._folder_of(step), self.clock)
             kept = {step, self.clock.best_step if self.settings.keep == "best" else step}
             for folder in self._states.glob("checkpoint-*"):
                 if step_of(folder) not in kept:

@@ -11,7 +11,7 @@ from guardrail.training.tuning.pace import Clock
 from guardrail.training.tuning.page import write_report
 
 try:
-    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers import TrainerCallback, TrainerState
 except ModuleNotFoundError as error:
     raise MissingExtra("transformers", "train") from error
 
@@ -35,13 +35,7 @@ class Watcher(TrainerCallback):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._bar.stop()
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002  # the protocol
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002  # the protocol
-        **_: Any,
-    ) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:  # noqa: ARG002  # its names
         """See `TrainerCallback`."""
         self._n_tokens += self._plan.n_tokens(state.global_step - 1)
         if time.monotonic() - self._shown > _EVERY_S or self._clock.has_ended:
@@ -52,13 +46,7 @@ class Watcher(TrainerCallback):
                 self._task, completed=self._clock.share(state.global_step) * self._plan.n_steps, status=said
             )
 
-    def on_log(
-        self,
-        args: TrainingArguments,  # noqa: ARG002  # the protocol
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002  # the protocol
-        **given: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, **given: Any) -> None:  # noqa: ARG002  # its names
         """See `TrainerCallback`."""
         kept: dict[str, float] = {name: value for name, value in given["logs"].items() if name != "epoch"}
         if "loss" in kept:

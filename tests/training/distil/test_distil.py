@@ -1,7 +1,9 @@
 """Distillation: texts become units and turns, and the backbone learns what the encoder says of them."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,11 @@ from guardrail.errors import ConfigurationError
 from guardrail.network import GuardNetwork
 from guardrail.testing import default_tokenizer_file
 from guardrail.training.distil import stage
-from guardrail.training.distil.encoder import SentenceEncoder, by_length, cut_middle
+from guardrail.training.distil.encoder import SentenceEncoder
 from guardrail.training.distil.settings import DistilSettings, EncoderSettings
 from guardrail.training.distil.texts import Framing, Place, Unit, Unseen, cut_document, read_units
 from guardrail.training.distil.training import Distiller
-from guardrail.training.distil.vectors import principal
+from guardrail.training.distil.vectors import principal, text_vectors
 from guardrail.training.examples import to_example
 from guardrail.training.settings import load_settings
 from tests.training.distil.tiny_encoder import SIZE, WORDS, write_encoder
@@ -160,20 +162,6 @@ def test_what_is_measured_on_is_not_learned_from(write_config: Callable[..., Pat
     assert Unseen(["How do I bake a good bread?"]).is_in("He asked: how do I bake a GOOD bread? I said so.")
 
 
-def test_a_long_text_keeps_its_ends() -> None:
-    """Two thirds from the opening, one from the end."""
-    assert cut_middle(list(range(20)), 9) == [0, 1, 2, 3, 4, 5, 17, 18, 19]
-    assert cut_middle([1, 2], 2) == [1, 2]
-
-
-def test_batches_hold_every_row_once_within_the_budget() -> None:
-    """Rows of like length share a batch; one that is longer than the budget is a batch of its own."""
-    lengths = [3, 50, 7, 7, 2, 1, 9]
-    batches = list(by_length(lengths, 20))
-    assert sorted(place for batch in batches for place in batch) == list(range(7))
-    assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 20 for batch in batches)
-
-
 def test_token_vectors_start_from_the_encoders_principal_components() -> None:
     """Inner products of centred vectors are kept as well as the size allows; rows of zeros become random ones."""
     vectors = np.random.default_rng(0).standard_normal((40, SIZE)).astype(np.float32)
@@ -185,3 +173,16 @@ def test_token_vectors_start_from_the_encoders_principal_components() -> None:
     assert np.allclose(ratio, ratio[0, 0], rtol=1e-3)
     assert np.isclose(np.sqrt((found[known] ** 2).mean()), 0.5, rtol=1e-4)
     assert found[3].any()
+
+
+def test_kept_vectors_are_those_of_their_texts(tmp_path: Path) -> None:
+    """Part files of other texts, or another prefix, are not taken for one's own; the same are not made again."""
+    settings = EncoderSettings(str(write_encoder(tmp_path / "encoder")))
+    first = text_vectors(["bake", "bread"], settings, tmp_path / "kept")
+    other = text_vectors(["bread", "stab"], settings, tmp_path / "kept")
+    asked = text_vectors(["bake", "bread"], replace(settings, prefix="ask "), tmp_path / "kept")
+    assert np.allclose(other[0], first[1], atol=0.02)
+    assert not np.allclose(other[1], first[1], atol=0.02)
+    assert not np.allclose(asked, first, atol=0.02)
+    shutil.rmtree(tmp_path / "encoder")
+    assert np.array_equal(text_vectors(["bake", "bread"], settings, tmp_path / "kept"), first)

@@ -17,11 +17,11 @@ from guardrail.evaluation.rows import Row, parse_row
 from guardrail.generative.template import PROMPT_FORM, PROMPT_TASK, RESPONSE_FORM, RESPONSE_TASK, Turn
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, RiskLevel
 from guardrail.training import sft_gen
+from guardrail.training.corpus import family_of
 from guardrail.training.examples import IGNORED, to_example
 from guardrail.training.gen.examples import GenEncoder, _without_middle, answer_of, read_gen_examples
 from guardrail.training.gen.files import open_start
 from guardrail.training.gen.settings import SftGenSettings
-from guardrail.training.recipe_rows import family
 from guardrail.training.settings import load_settings
 from tests.generative.examples import EXAMPLES, prompt_ids
 from tests.generative.tiny_gen import hugging_face_tokenizer
@@ -209,7 +209,7 @@ def test_families_are_held_out_as_in_sft(tokenizer: GuardTokenizer, config: Writ
     kept = [to_example(tokenizer, row, 64).is_held_out for row in rows]
     assert 0 < len(found.held_out) == sum(kept) < 40
     assert len(found.training) == 3 * (400 - len(found.held_out))
-    assert not {family(e.row) for e in found.held_out} & {family(e.row) for e in found.training}
+    assert not {family_of(e.row.messages) for e in found.held_out} & {family_of(e.row.messages) for e in found.training}
 
 
 def test_requests_of_ordinary_answers_are_prompts_too(tokenizer: GuardTokenizer, config: WriteConfig) -> None:

@@ -23,8 +23,9 @@ from guardrail.guard import Guard
 from guardrail.training import sft_gen
 from guardrail.training.gen.examples import read_gen_examples
 from guardrail.training.gen.files import open_start
-from guardrail.training.gen.following import drop_unfinished, newest_state
+from guardrail.training.gen.following import WHOLE, drop_unfinished
 from guardrail.training.gen.settings import SftGenSettings
+from guardrail.training.run_folder import newest_state
 from guardrail.training.settings import load_settings
 from tests.generative.tiny_gen import write_gen
 from tests.training.gen.conftest import ROWS, Rows, WriteConfig, WriteRows, otherwise
@@ -136,12 +137,12 @@ def test_a_state_that_was_half_written_is_not_gone_on_from(tmp_path: Path) -> No
         (tmp_path / f"checkpoint-{number}").mkdir()
         if is_whole:
             (tmp_path / f"checkpoint-{number}" / "whole").touch()
-    newest = newest_state(tmp_path)
+    newest = newest_state(tmp_path, WHOLE)
     assert newest
     assert newest.name == "checkpoint-10"
     drop_unfinished(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-9"]
-    assert newest_state(tmp_path / "checkpoint-9") is None
+    assert newest_state(tmp_path / "checkpoint-9", WHOLE) is None
 
 
 def command(config: Path, *options: str, before: tuple[str, ...] = ("-m",)) -> "subprocess.Popen[bytes]":
@@ -161,7 +162,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(config: WriteConfig, tmp_path:
     )
     process = command(cut)
     deadline = time.monotonic() + 300
-    while not (state := newest_state(tmp_path / "cut" / "states")) or state.name == "checkpoint-4":
+    while not (state := newest_state(tmp_path / "cut" / "states", WHOLE)) or state.name == "checkpoint-4":
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)  # another process works: there is no event to wait for

@@ -55,11 +55,11 @@ def test_a_page_is_replaced_in_one_move(tmp_path: Path, monkeypatch: pytest.Monk
     write_report(tmp_path)
     before = (tmp_path / "report.html").read_text("utf-8")
 
-    def killed(path: Path, text: str, *_: object) -> int:
-        path.write_bytes(text.encode()[:50])
+    def killed(path: Path, data: bytes) -> int:
+        path.write_text(data[:50].decode())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", killed)
+    monkeypatch.setattr(Path, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         write_report(tmp_path)
     assert (tmp_path / "report.html").read_text("utf-8") == before

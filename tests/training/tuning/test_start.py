@@ -17,7 +17,7 @@ from guardrail.network import GuardNetwork
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS
 from guardrail.training import sft
 from guardrail.training.tuning.settings import Labels
-from guardrail.training.tuning.start import find_start, start_network
+from guardrail.training.tuning.start import start_network
 from tests.tiny import VOCABULARY, copy_tokenizer, write_tiny, write_tiny_gen
 from tests.training.tuning.toy import log_of, read_settings, toy_rows, write_config, write_rows
 
@@ -89,9 +89,9 @@ def test_what_is_neither_folder_nor_in_reach_is_said(tmp_path: Path, monkeypatch
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigurationError, match="download it on a machine with internet access"):
-        find_start(read_settings(tmp_path, Path("nobody/no-such-model")))
+        sft.main(write_config(tmp_path, Path("nobody/no-such-model"), name="nobody"))
     with pytest.raises(ConfigurationError, match="neither a folder nor a hub id"):
-        find_start(read_settings(tmp_path, tmp_path / "missing"))
+        sft.main(write_config(tmp_path, tmp_path / "missing", name="missing-start"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         start_network(tmp_path / "empty", read_settings(tmp_path, tmp_path / "empty"))

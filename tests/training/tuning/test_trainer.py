@@ -216,9 +216,8 @@ def test_a_process_keeps_to_one_device(folder: Path, start: Path, monkeypatch: p
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     settings = read_settings(folder, start, device="auto")
     network, (training, held_out) = start_network(start, settings), read_toy(settings)
-    plan = StepPlan(training, settings.batch_tokens, settings.epochs, settings.seed)
     model = TunedGuard(network, settings.class_weights, bf16=False)
-    assert GuardTrainer(settings, model, training, held_out, plan, folder).args.n_gpu == 1
+    assert GuardTrainer(settings, model, training, held_out, folder).args.n_gpu == 1
 
 
 def test_the_checkpoint_may_be_bfloat16(folder: Path, start: Path) -> None:
