@@ -86,7 +86,7 @@ def _query_terms(
     weights = _ordered(weights, network.config.prompt_labels.risks)
     hard = F.cross_entropy(risk_logits, batch.query_risk, weight=weights, ignore_index=IGNORED, reduction="none")
     is_labelled = batch.query_risk != IGNORED
-    soft = _soft(risk_logits, batch.teacher) * is_labelled
+    soft = _soft(risk_logits, batch.teacher, weights) * is_labelled
     risk = (1 - batch.query_share) * hard + batch.query_share * soft
     category = F.cross_entropy(category_logits, batch.query_category, ignore_index=IGNORED, reduction="none")
     return [(risk.sum(), is_labelled.sum()), (category.sum(), (batch.query_category != IGNORED).sum())]
@@ -102,7 +102,7 @@ def _response_terms(
     hard = F.cross_entropy(risk_logits, places.labels, weight=weights, reduction="none")
     # Before the onset of an answer that turns risky the teacher, who judged all of it, has nothing to say.
     share = batch.teacher_share[places.row] * places.has_level
-    risk = (1 - share) * hard + share * _soft(risk_logits, batch.teacher[places.row])
+    risk = (1 - share) * hard + share * _soft(risk_logits, batch.teacher[places.row], weights)
     targets = torch.where(places.is_harmful, batch.response_category[places.row], IGNORED)
     category = F.cross_entropy(category_logits, targets, ignore_index=IGNORED, reduction="none")
     has_category = (batch.response_category != IGNORED) & (places.n_harmful > 0)
@@ -180,9 +180,10 @@ def row_scores(network: GuardNetwork, hidden: Tensor, batch: Batch) -> RowScores
     )
 
 
-def _soft(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Return the cross entropy against a teacher's probabilities, [...]."""
-    return -(logits.log_softmax(-1) * teacher).sum(-1)
+def _soft(logits: Tensor, teacher: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the cross entropy against a teacher's probabilities, [...]: the mean of that against labels drawn so."""
+    weighted = teacher if weights is None else teacher * weights
+    return -(logits.log_softmax(-1) * weighted).sum(-1)
 
 
 def _ordered(weights: Tensor | None, risks: Sequence[RiskLevel]) -> Tensor | None:

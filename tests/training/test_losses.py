@@ -114,6 +114,23 @@ def test_a_teacher_takes_its_share_of_a_prompt(network: GuardNetwork, hidden: to
     assert float(found.mean().detach()) == pytest.approx((first + second) / 2, rel=1e-5)
 
 
+def test_class_weights_scale_what_a_teacher_says(network: GuardNetwork, hidden: torch.Tensor) -> None:
+    """Each level's part of the cross entropy is weighed as a label of that level is, in prompts and answers alike."""
+    teacher = torch.tensor([[0.5, 0.25, 0.25], [0.0] * 3])
+    weights = torch.ones(N_RISKS)
+    weights[SAFE] = 2
+    everything = torch.tensor([1.0, 0.0])
+    prompts = batch(query_risk=torch.tensor([UNSAFE, IGNORED]), teacher=teacher, query_share=everything)
+    answers = batch(
+        response_risk=torch.tensor([[UNSAFE] + [IGNORED] * 4, [IGNORED] * 5]), teacher=teacher, teacher_share=everything
+    )
+    logits = network.heads(hidden[0, 3]).query_risk_level_logits, network.heads(hidden[0, 0]).risk_level_logits
+    for labelled, said in zip((prompts, answers), logits, strict=True):
+        expected = sum(float(w * p) * nll(said, i) for i, (w, p) in enumerate(zip(weights, teacher[0], strict=True)))
+        found = guard_losses(network, hidden, labelled, weights).mean()
+        assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_teacher_says_nothing_before_the_onset(network: GuardNetwork, hidden: torch.Tensor) -> None:
     """There the label, Safe, stands alone; from the onset on the teacher has its share."""
     risk = torch.tensor([[SAFE, UNSAFE] + [IGNORED] * 3, [IGNORED] * 5])

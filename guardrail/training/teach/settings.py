@@ -20,7 +20,8 @@ class TeachSettings:
     Attributes:
         data_dir: folder of the labelled files.
         sources: file name -> how it is used; `repeat` and `prompt_is_safe` are the student's affair.
-        output: folder for the files with soft labels, the encoder's vectors and the figures.
+        output: folder for the files with soft labels and the figures.
+        vectors: folder for the encoder's vectors, which runs may share; by default the folder `vectors` in `output`.
         members: kinds of teachers, whose logits are averaged: "words" counts n-grams, "encoder" reads vectors.
         encoder: the sentence encoder of that member.
         folds: teachers of each kind; a row is taught by the one that has not seen its family.
@@ -34,6 +35,7 @@ class TeachSettings:
     data_dir: Path
     sources: dict[str, Source]
     output: Path
+    vectors: Path | None = None
     encoder: EncoderSettings | None = None
     members: Annotated[tuple[Member, ...], Field(min_length=1)] = ("words", "encoder")
     folds: Annotated[int, Field(ge=2)] = 5

@@ -59,7 +59,15 @@ class Taught:
 
 def main(config: Path) -> None:
     """Write the files that a TOML file describes."""
-    settings = load_settings(config, TeachSettings)
+    run(load_settings(config, TeachSettings))
+
+
+def run(settings: TeachSettings) -> None:
+    """Write them.
+
+    Raises:
+        ConfigurationError: a member lacks its encoder, or a file cannot be read.
+    """
     if "encoder" in settings.members and settings.encoder is None:
         raise ConfigurationError('the member "encoder" needs an [encoder]', hint="name its model there")
     torch.set_num_threads(settings.threads)
@@ -102,7 +110,8 @@ def _vectors(rows: Sequence[Taught], settings: TeachSettings) -> Floats | None:
     if settings.encoder is None or "encoder" not in settings.members:
         return None
     distinct = {text: i for i, text in enumerate(dict.fromkeys(one.text for one in rows))}
-    found = text_vectors(list(distinct), settings.encoder, settings.output / "vectors").astype(np.float32)
+    folder = settings.vectors or settings.output / "vectors"
+    found = text_vectors(list(distinct), settings.encoder, folder).astype(np.float32)
     return found[[distinct[one.text] for one in rows]]
 
 
