@@ -63,8 +63,8 @@ def test_examples_show_a_stop(tmp_path: Path) -> None:
     chain, stream = (
         run((ROOT / "examples" / name).read_text("utf-8"), tmp_path) for name in ("chain.py", "async_stream.py")
     )
-    assert "stupid [stopped: Unethical Acts]" in chain
-    assert re.search(r"stupid\n  stop, [1-9]\d* characters withheld", stream)
+    assert re.search(r"a fucking idiot and a stupid( b)? \[stopped: Unethical Acts\]", chain)
+    assert re.search(r"stupid( b)?\n  stop, [1-9]\d* characters withheld", stream)
     assert "bitch" not in chain + stream
 
 

@@ -1,7 +1,8 @@
 """Our own contrast rows as data of the recipe: `python examples/recipe/pairs.py runs/pairs`.
 
 The tables in examples/recipe/pairs/ were written for this project with a language model (CC0): harmful and harmless
-prompts of like wording, answers that turn harmful at a known place, tool results with and without hidden orders.
+prompts of like wording, long prompts with and without an order that makes a jailbreak of them, answers that turn
+harmful at a known place, tool results with and without hidden orders.
 """
 
 import json
@@ -43,6 +44,14 @@ def prompts() -> Iterator[Row]:
             yield row(f"{name}-{i}", lang, [("user", text)], "safe", "")
 
 
+def long_prompts() -> Iterator[Row]:
+    """Yield each long ordinary prompt with and without what makes a jailbreak of it."""
+    for i, (lang, ordinary, anchor, order) in table("long.tsv"):
+        before, found, after = ordinary.partition(anchor)
+        yield row(f"own_long-{i}a", lang, [("user", before + found + order + after)], "unsafe", "jailbreak")
+        yield row(f"own_long-{i}b", lang, [("user", ordinary)], "safe", "")
+
+
 def answers() -> Iterator[Row]:
     """Yield the harmful answer, with the place where it turns, and the safe one to each question."""
     for i, (lang, category, question, harmful, safe, turn) in table("answers.tsv"):
@@ -65,7 +74,7 @@ def tool_results() -> Iterator[Row]:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for kind in (prompts, answers, tool_results):
+    for kind in (prompts, long_prompts, answers, tool_results):
         lines = [json.dumps(one, ensure_ascii=False) for one in kind()]
         (folder / f"{kind.__name__}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
         print(f"{kind.__name__}.jsonl: {len(lines)} rows")

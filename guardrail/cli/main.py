@@ -33,6 +33,7 @@ _COMMANDS = {
     "calibrate-kv": ("guardrail.cli.export:calibrate_kv", "Give an exported model an int8 KV cache."),
     "verify": ("guardrail.cli.export:verify", "Compare an exported model with the torch network."),
     "evaluate": ("guardrail.cli.evaluate:evaluate", "Measure a model on labelled files."),
+    "abilities": ("guardrail.cli.abilities:abilities", "Measure what language models can do, and how safe they are."),
     "report": ("guardrail.cli.report:report", "Say what records tell, as tables or as a page."),
     "replay": ("guardrail.cli.replay:replay", "Show what another policy would have done with recorded traffic."),
     "calibrate": ("guardrail.cli.calibrate:calibrate", "Choose thresholds on your own traffic, and write a policy."),
@@ -48,6 +49,9 @@ _STAGES = {
     "sft": ("guardrail.cli.train:sft", "Train the four heads on labelled text."),
     "own": ("guardrail.cli.own:own", "Teach a guard your own policy: from a CSV file to an exported model."),
     "sft-gen": ("guardrail.cli.train:sft_gen", "Train a generative guard on labelled text."),
+    "rollouts": ("guardrail.cli.train:rollouts", "Choose the prompts of `rl` by answers to them."),
+    "rl": ("guardrail.cli.train:rl", "Train a language model with the guard as a reward."),
+    "helpfulness": ("guardrail.cli.train:helpfulness", "Train a model that scores how helpful answers are."),
     "synthesise": ("guardrail.cli.recipe:synthesise", "Recipe: make prompts over the taxonomy."),
     "respond": ("guardrail.cli.recipe:respond", "Recipe: answer prompts with models of several kinds."),
     "annotate": ("guardrail.cli.recipe:annotate", "Recipe: label rows by the votes of several models."),
@@ -66,7 +70,10 @@ _RECORDS = {
     "export": ("guardrail.cli.records:export", "Write records as CSV, JSON lines or Parquet."),
     "prune": ("guardrail.cli.records:prune", "Delete old records for good."),
 }
-_GROUPS = ("train", "records")
+_REWARDS = {
+    "serve": ("guardrail.cli.reward:serve", "Serve rewards to OpenRLHF, verl, TRL and other trainers over HTTP."),
+}
+_GROUPS = ("train", "records", "reward")
 """Commands that only hold others."""
 
 
@@ -89,7 +96,9 @@ def build(*, is_list: bool = True) -> App:
     app.command(train)
     records = App(name="records", help="Count, export and delete records: files of JSON lines, SQLite, PostgreSQL.")
     app.command(records)
-    for parent, commands in ((app, _COMMANDS), (train, _STAGES), (records, _RECORDS)):
+    reward = App(name="reward", help="The guard as a reward for reinforcement learning.")
+    app.command(reward)
+    for parent, commands in ((app, _COMMANDS), (train, _STAGES), (records, _RECORDS), (reward, _REWARDS)):
         for name, (target, summary) in commands.items():
             parent.command(target, name=name, help=summary if is_list else None)
     train.command(_STAGES["token-labels"][0], name="token_labels", show=False)  # as its section of the recipe is called

@@ -28,6 +28,7 @@ class RunFolder:
 
     Attributes:
         path: the folder.
+        writes: whether this process writes into it.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class RunFolder:
         Raises:
             ConfigurationError: the folder holds a run and `resume` is False, or other settings than `config`.
         """
-        self.path, self._writes = path, writes
+        self.path, self.writes = path, writes
         if not writes:
             return
         kept = path / "settings.toml"
@@ -70,7 +71,7 @@ class RunFolder:
 
     def log(self, values: dict[str, Any]) -> None:
         """Append one line to log.jsonl."""
-        if not self._writes:
+        if not self.writes:
             return
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": time.time(), **values}) + "\n")
@@ -99,6 +100,11 @@ def save_array(path: Path, values: NDArray[Any]) -> None:
 def is_first_process() -> bool:
     """Whether this is the first of the processes that `accelerate launch` started, or the only one."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def n_processes() -> int:
+    """Return how many processes `accelerate launch` started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def newest_state(states: Path, mark: str) -> Path | None:

@@ -6,8 +6,7 @@ adapters, several processes. Started by `accelerate launch`, every process runs 
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,14 @@ from rich.console import Console
 from guardrail.errors import MissingExtra
 from guardrail.training.gen.examples import GenExample, GenExamples, read_gen_examples
 from guardrail.training.gen.files import Start, open_start, write_trained
-from guardrail.training.gen.following import WHOLE, Epochs, Following, WholeStates, drop_unfinished
+from guardrail.training.gen.following import (
+    WHOLE,
+    Epochs,
+    Following,
+    WholeStates,
+    drop_unfinished,
+    without_file_bars,
+)
 from guardrail.training.gen.measuring import Measurer
 from guardrail.training.gen.order import EpochOrder
 from guardrail.training.gen.settings import SftGenSettings
@@ -29,7 +35,6 @@ from guardrail.training.tuning.model import lora_config
 try:
     import datasets
     from transformers import PrinterCallback
-    from transformers.utils import logging
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 except ModuleNotFoundError as error:
@@ -48,7 +53,7 @@ def main(config: Path, *, resume: bool = False) -> None:
     Under `accelerate launch` every process calls this; the first one alone writes.
     """
     settings = load_settings(config, SftGenSettings)
-    with _quiet():
+    with without_file_bars():
         run(settings, RunFolder(settings.output, config, resume=resume, packages=_PACKAGES, writes=is_first_process()))
 
 
@@ -68,19 +73,6 @@ def run(settings: SftGenSettings, folder: RunFolder) -> None:
     _finish(trainer, start, settings)
     end = {**following.last, "event": "end", "step": trainer.state.global_step, "epochs": trainer.state.epoch}
     folder.log(end)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing a bar for each file that it reads or writes, across ours."""
-    bars: Any = logging
-    was_shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_shown:
-            bars.enable_progress_bar()
 
 
 class GenTrainer(SFTTrainer):

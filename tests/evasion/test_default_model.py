@@ -81,4 +81,4 @@ def test_the_twin_stops_disguised_abuse(model: Guard) -> None:
         assert found.stopped, name
         assert found.leaked_chars == 0
         passed += [] if model.check_response("What do the fans say?", text).stopped else [name]
-    assert passed == ["zero-width", "full width", "mathematical", "lookalikes", "dotted", "spaced"]
+    assert passed == ["zero-width", "full width", "mathematical", "lookalikes", "percent", "HTML"]

@@ -31,8 +31,8 @@ def make_guard(tokenizer: GuardTokenizer) -> Any:
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What a log record has beyond those of every log record."""
-    return {name: value for name, value in vars(record).items() if name not in DEFAULT and name != "message"}
+    """What a log record has beyond those of every log record, and what formatters of other handlers leave in it."""
+    return {name: value for name, value in vars(record).items() if name not in {*DEFAULT, "message", "asctime"}}
 
 
 LOUDNESS: dict[str, tuple[int, str, str, dict[str, Any]]] = {

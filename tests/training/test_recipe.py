@@ -23,12 +23,22 @@ NON_COMMERCIAL = ("safety_tuned_llamas", "alpaca_zh_benign", "sealsbench")
 """Rows that rest on CC-BY-NC sources (decisions.md 25)."""
 
 
+LABELLED = ("distil", "teach", "sft", "sft_second")
+"""Stages that read labelled files."""
+
+
 def recipe(stage: str) -> dict[str, Any]:
     return tomllib.loads((ROOT / "examples" / "recipe" / f"{stage}.toml").read_text("utf-8"))
 
 
 def stem(file: str) -> str:
-    return file.removesuffix(".gz").removesuffix(".jsonl")
+    return Path(file).name.removesuffix(".gz").removesuffix(".jsonl")
+
+
+def tuned() -> dict[str, Any]:
+    """Return the sources of both fine-tunings by name, as the first one that has them uses them."""
+    stages = recipe("sft_second"), recipe("sft")
+    return {stem(file): source for stage in stages for file, source in stage["sources"].items()}
 
 
 def table(section: str) -> list[list[str]]:
@@ -40,10 +50,10 @@ def table(section: str) -> list[list[str]]:
 
 def test_the_card_lists_exactly_the_files_of_the_recipe() -> None:
     """A source that is added to one is added to the other."""
-    assert sorted(row[0] for row in table("Fine-tuning")) == sorted(map(stem, recipe("sft")["sources"]))
+    assert sorted(row[0] for row in table("Fine-tuning")) == sorted(tuned())
 
 
-@pytest.mark.parametrize("row", table("Fine-tuning") + table("Pre-training"), ids=lambda row: row[0])
+@pytest.mark.parametrize("row", table("Fine-tuning") + table("Distillation"), ids=lambda row: row[0])
 def test_every_source_has_a_licence_that_allows_free_use(row: list[str]) -> None:
     """Named, and none of it non-commercial or unstated."""
     licence = row[-2] if len(row) > 4 else row[-1]
@@ -52,28 +62,41 @@ def test_every_source_has_a_licence_that_allows_free_use(row: list[str]) -> None
 
 
 def test_what_is_measured_is_not_trained_on() -> None:
-    """Files of the protocol are no sources, but for languages that the recipe leaves out whole."""
-    sources = recipe("sft")["sources"]
-    for file, use in recipe("dev")["files"].items():
-        if file in sources:
-            assert use["langs"]
-            assert set(use["langs"]) <= set(sources[file]["skip_langs"]), file
-    trained = {stem(file) for stage in ("sft", "pretrain", "tokenizer") for file in files_of(stage)}
+    """Files of the protocol are no stage's sources, but for languages or groups of rows that it leaves out whole."""
+    for stage in LABELLED:
+        sources = {Path(file).name: source for file, source in recipe(stage)["sources"].items()}
+        for file, use in recipe("dev")["files"].items():
+            if file not in sources:
+                continue
+            source = sources[file]
+            measured, kept = (use.get("left_out"), use.get("group")), (source.get("leave_out"), source.get("group"))
+            langs = set(use.get("langs", []))
+            assert (measured[0] and measured == kept) or (langs and langs <= set(source["skip_langs"])), (stage, file)
+    trained = {stem(file) for stage in (*LABELLED, "pretrain", "tokenizer") for file in files_of(stage)}
     assert not trained & set(NEVER_TRAINED_ON)
     assert not trained & set(NON_COMMERCIAL)
 
 
+def test_all_stages_draw_on_the_same_rows() -> None:
+    """Teachers judge every row that fine-tuning reads; the distilled backbone has met no other labelled files."""
+    distilled, taught, first, second = ({stem(file) for file in recipe(stage)["sources"]} for stage in LABELLED)
+    assert taught == first
+    assert distilled <= first <= second
+    assert {stem(file) for file in recipe("distil")["unseen"]} <= set(NEVER_TRAINED_ON)
+
+
 def files_of(stage: str) -> list[str]:
     settings = recipe(stage)
-    return list(settings.get("sources") or settings["files"])
+    return [*settings.get("sources", []), *settings.get("files", [])]
 
 
 def test_the_card_says_how_each_source_is_used() -> None:
     """Repeats, languages left out, statements as answers, user turns as safe prompts."""
     uses = {row[0]: row[-1] for row in table("Fine-tuning")}
-    for file, source in recipe("sft")["sources"].items():
-        use = uses[stem(file)]
+    for file, source in tuned().items():
+        use = uses[file]
         assert (f"seen {source.get('repeat')} times" in use) == (source.get("repeat", 1) > 1), file
         assert all(f"without {lang}" in use for lang in source.get("skip_langs", [])), file
         assert ("statements as answers" in use) == source.get("as_answer", False), file
         assert ("user turns as safe prompts" in use) == source.get("prompt_is_safe", False), file
+        assert ("a quarter left out" in use) == (source.get("leave_out", 0) == 0.25), file

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from guardrail.errors import ConfigurationError
+from guardrail.training.distil.settings import DistilSettings
 from guardrail.training.examples import LEAST_LENGTH, Source
 from guardrail.training.pretrain import PretrainSettings
 from guardrail.training.settings import load_settings
 from guardrail.training.sft import SftSettings
+from guardrail.training.teach.settings import TeachSettings
 from guardrail.training.tokenizer import LEAST_VOCABULARY, TokenizerSettings
 
 RECIPE = Path(__file__).resolve().parents[2] / "examples" / "recipe"
@@ -129,13 +131,23 @@ def test_a_vocabulary_holds_every_byte_and_control_token(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("sft.toml", SftSettings), ("pretrain.toml", PretrainSettings), ("tokenizer.toml", TokenizerSettings)],
+    [
+        ("tokenizer.toml", TokenizerSettings),
+        ("pretrain.toml", PretrainSettings),
+        ("distil.toml", DistilSettings),
+        ("teach.toml", TeachSettings),
+        ("sft.toml", SftSettings),
+        ("sft_second.toml", SftSettings),
+    ],
 )
 def test_the_recipe_of_the_embedded_model_is_valid(name: str, kind: type[Any]) -> None:
     """Each stage's file loads, and each stage begins where the one before it ended."""
     load_settings(RECIPE / name, kind)
     stages = {
-        stage: tomllib.loads((RECIPE / f"{stage}.toml").read_text()) for stage in ("tokenizer", "pretrain", "sft")
+        stage: tomllib.loads((RECIPE / f"{stage}.toml").read_text())
+        for stage in ("tokenizer", "pretrain", "distil", "teach", "sft", "sft_second")
     }
-    assert stages["pretrain"]["tokenizer"] == stages["tokenizer"]["output"]
-    assert stages["sft"]["start"] == stages["pretrain"]["output"] + "/checkpoint"
+    assert stages["pretrain"]["tokenizer"] == stages["distil"]["tokenizer"] == stages["tokenizer"]["output"]
+    assert stages["sft"]["start"] == stages["distil"]["output"] + "/checkpoint"
+    assert stages["sft"]["data_dir"] == stages["teach"]["output"]
+    assert stages["sft_second"]["start"] == stages["sft"]["output"] + "/checkpoint"

@@ -2,7 +2,8 @@
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,11 +14,25 @@ from guardrail.training.run_folder import RunFolder, progress_bar
 
 try:
     from transformers import TrainerCallback, TrainerState
+    from transformers.utils import logging
 except ModuleNotFoundError as error:
     raise MissingExtra("transformers", "train") from error
 
 WHOLE = "whole"
 """File in a state's folder that says that all of it was written: it is the last one."""
+
+
+@contextmanager
+def without_file_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar for each file that it reads or writes, across ours."""
+    bars: Any = logging
+    was_shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_shown:
+            bars.enable_progress_bar()
 
 
 def drop_unfinished(states: Path) -> None:
@@ -62,7 +77,14 @@ class Following(TrainerCallback):
         last: the last figures on held-out rows, and their step; empty before the first.
     """
 
-    def __init__(self, folder: RunFolder, measure: Callable[[Any], dict[str, Any]] | None, *, is_shown: bool) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        measure: Callable[[Any], dict[str, Any]] | None,
+        *,
+        is_shown: bool,
+        name: str = "sft-gen",
+    ) -> None:
         """Follow one run.
 
         Args:
@@ -70,11 +92,12 @@ class Following(TrainerCallback):
             measure: from the model to figures; None measures the loss alone. All processes call it, since a model
                 that is spread over them answers only to all.
             is_shown: whether there is a bar.
+            name: stands beside it.
         """
         self._folder, self._measure = folder, measure
         self._bar = progress_bar()
         self._bar.disable = not is_shown
-        self._task = self._bar.add_task("sft-gen", status="")
+        self._task = self._bar.add_task(name, status="")
         self.last: dict[str, Any] = {}
 
     def __enter__(self) -> Self:

@@ -1,0 +1,51 @@
+"""Refusals to learn from, by language; ours. What data sets hold of them joins them (`refusals` in the settings)."""
+
+REFUSAL_TEXTS: dict[str, tuple[str, ...]] = {
+    "en": (
+        "I'm sorry, but I can't help with that.",
+        "I'm sorry, but I cannot assist with that request.",
+        "Sorry, I can't do that.",
+        "I cannot provide information on this topic.",
+        "As an AI language model, I am not able to answer this question.",
+        "I'm unable to fulfil this request. Is there something else I can help you with?",
+        "I must decline to answer that. Please let me know if you have another question.",
+        "I won't be able to help with this, as it goes against my guidelines.",
+        "Unfortunately, I can't share that. If you have any other questions, feel free to ask!",
+        "I apologize, but I cannot comply with this request because it may be harmful.",
+    ),
+    "zh": (
+        "抱歉，我不能帮助您完成这个请求。",
+        "对不起，我无法回答这个问题。",
+        "作为一个人工智能语言模型，我无法提供这方面的信息。",
+        "很抱歉，我不能提供相关内容。如果您有其他问题，请随时告诉我。",
+        "我无法协助处理这个请求，因为它可能违反使用准则。",
+        "不好意思，我不能参与这类讨论。",
+        "抱歉，我无法满足您的要求。",
+        "对不起，我不能提供这类内容，请您换一个问题。",
+        "我是一个人工智能助手，不能回答这个问题。",
+        "很遗憾，我没有办法帮您做这件事。",
+    ),
+    "es": (
+        "Lo siento, pero no puedo ayudarte con eso.",
+        "No puedo proporcionar esa información.",
+        "Lamentablemente, no puedo responder a esa pregunta.",
+        "Lo siento, no puedo cumplir con esa solicitud.",
+    ),
+    "pt": ("Desculpe, mas não posso ajudar com isso.", "Infelizmente, não posso responder a essa pergunta."),
+    "fr": (
+        "Je suis désolé, mais je ne peux pas vous aider.",
+        "Malheureusement, je ne peux pas répondre à cette question.",
+    ),
+    "de": ("Es tut mir leid, aber dabei kann ich nicht helfen.", "Diese Frage kann ich leider nicht beantworten."),
+    "it": ("Mi dispiace, ma non posso aiutarti.", "Purtroppo non posso rispondere a questa domanda."),
+    "ru": ("Извините, но я не могу помочь с этим.", "К сожалению, я не могу ответить на этот вопрос."),
+    "ja": ("申し訳ありませんが、お手伝いできません。", "申し訳ございませんが、そのご質問にはお答えできません。"),
+    "ko": ("죄송하지만 도와드릴 수 없습니다.", "죄송합니다. 해당 질문에는 답변드릴 수 없습니다."),
+    "ar": ("آسف، لا أستطيع المساعدة في ذلك.", "عذرًا، لا يمكنني الإجابة عن هذا السؤال."),
+    "hi": ("क्षमा करें, मैं इसमें मदद नहीं कर सकता।", "खेद है, मैं इस प्रश्न का उत्तर नहीं दे सकता।"),
+    "tr": ("Üzgünüm, bu konuda yardımcı olamam.", "Maalesef bu soruya yanıt veremem."),
+    "id": ("Maaf, saya tidak dapat membantu dengan itu.", "Maaf, saya tidak bisa menjawab pertanyaan ini."),
+    "vi": ("Xin lỗi, tôi không thể giúp bạn việc này.", "Rất tiếc, tôi không thể trả lời câu hỏi này."),
+    "th": ("ขออภัย ฉันไม่สามารถช่วยเรื่องนี้ได้", "ขอโทษค่ะ ฉันไม่สามารถตอบคำถามนี้ได้"),
+}
+"""Language -> whole answers."""
