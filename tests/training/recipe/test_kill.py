@@ -24,9 +24,13 @@ LONGEST_S = 120
 
 
 def start(path: Path, *options: str) -> "subprocess.Popen[bytes]":
-    """Start `guardrail train all` as a process."""
+    """Start `guardrail train all` as a process that Ctrl-C ends, even where these tests run in a shell's background."""
     command = [sys.executable, "-m", "guardrail.cli", "train", "all", "--config", str(path), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process inherits that the signal is ignored
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def finish(path: Path, *options: str) -> tuple[int, str]:
