@@ -4,9 +4,9 @@
     python benchmarks/ablation.py runs/ablation --epochs 0.05 --limit 200 --seeds 1 --variants "labels alone"
 
 Needs what `examples/recipe/distil.toml` and `examples/recipe/teach.toml` write, and the extras `train` and `export`.
-Each run is the fine-tuning of `examples/recipe/sft.toml` with fewer epochs and the variant's changes, exported in fp32,
-and judged by `examples/recipe/dev.toml` under the policy `balanced`, on the same rows for all. Prints a Markdown table of
-means over the seeds with the smallest and the largest value, and keeps one JSON file a run.
+Each run is the fine-tuning of `examples/recipe/sft.toml` with fewer epochs and the changes of its variant, exported in
+fp32, and judged by `examples/recipe/dev.toml` under the policy `balanced`, on the same rows for all. Prints a Markdown
+table of means over the seeds with the smallest and the largest value, and keeps one JSON file a run.
 """
 
 import argparse

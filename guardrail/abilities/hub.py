@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from guardrail.errors import ConfigurationError, MissingExtra
+from guardrail.errors import MissingExtra
+from guardrail.evaluation.datasets.hub import explained
 
 try:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError
 except ModuleNotFoundError as error:
     raise MissingExtra("huggingface-hub", "export") from error
 
@@ -17,16 +17,6 @@ def download(hub_id: str, name: str, revision: str) -> Path:
     Raises:
         ConfigurationError: the set is gated, or the file cannot be had.
     """
-    try:
+    url, wanted = f"https://huggingface.co/datasets/{hub_id}", f"{name} of {hub_id} at {revision}"
+    with explained(hub_id, url, wanted, "fetch it elsewhere, and name it in `paths`"):
         return Path(hf_hub_download(hub_id, name, repo_type="dataset", revision=revision))
-    except GatedRepoError as error:
-        raise ConfigurationError(
-            f"{hub_id} is gated",
-            hint=f"accept its conditions at https://huggingface.co/datasets/{hub_id}, then set HF_TOKEN",
-        ) from error
-    except Exception as error:  # the hub's edge: with the HTTP library its exceptions change from version to version
-        raise ConfigurationError(
-            f"{name} of {hub_id} at {revision} is not in the hub's cache and cannot be downloaded:"
-            f" {type(error).__name__}",
-            hint="fetch it elsewhere, and name it in `paths`",
-        ) from error

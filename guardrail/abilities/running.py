@@ -10,10 +10,10 @@ from typing import Any
 
 from guardrail.abilities import aime, arena, arena_scores, gpqa, harness, livecode, livecode_grading, safety, sampled
 from guardrail.abilities.asking import Asker, opened
-from guardrail.abilities.fields import read
+from guardrail.abilities.fields import Read, read
 from guardrail.abilities.sandbox import Limits, Sandbox
 from guardrail.abilities.scores import Score
-from guardrail.abilities.settings import AbilitiesSettings, Candidate
+from guardrail.abilities.settings import AbilitiesSettings, AimeSettings, Candidate, GpqaSettings
 from guardrail.errors import ConfigurationError
 
 COLUMNS = ("safety", "refusal_benign", "refusal_harmful", "arena_hard", "arena_hard_style", "aime", "livecodebench",
@@ -140,14 +140,7 @@ async def _aime(found: Found, _options: RunOptions, _stack: AsyncExitStack) -> "
     questions = read(settings, aime.HUB_ID, aime.HUB_FILES, aime.problem_of)
     found.info["aime"] = {**questions.info, "harness": settings.harness}
     _warn_of_number(found, "aime", len(questions.questions), aime.N_PROBLEMS)
-    name = f"AIME-25 mean@{settings.samples}"
-    if settings.harness == "lm-eval":
-        return "aime", harness.measured("aime", name, questions.rows, settings, found)
-
-    async def measure(asker: Asker, model: Candidate) -> dict[str, Score]:
-        return {"aime": await sampled.measure(asker, model, name, questions.questions, settings.samples)}
-
-    return "aime", measure
+    return "aime", _sampled("aime", f"AIME-25 mean@{settings.samples}", questions, settings, found)
 
 
 async def _gpqa(found: Found, _options: RunOptions, _stack: AsyncExitStack) -> "tuple[str, Measure] | None":
@@ -158,14 +151,20 @@ async def _gpqa(found: Found, _options: RunOptions, _stack: AsyncExitStack) -> "
     questions = read(settings, gpqa.HUB_ID, file, lambda values, index: gpqa.choice_of(values, index, seed))
     found.info["gpqa"] = {**questions.info, "subset": settings.subset, "harness": settings.harness}
     _warn_of_number(found, "gpqa", len(questions.questions), gpqa.N_QUESTIONS[settings.subset])
-    name = f"GPQA {settings.subset} mean@{settings.samples}"
+    return "gpqa", _sampled("gpqa", f"GPQA {settings.subset} mean@{settings.samples}", questions, settings, found)
+
+
+def _sampled(
+    task: str, name: str, questions: Read[Any], settings: AimeSettings | GpqaSettings, found: Found
+) -> Measure:
+    """Return what measures a task whose answers are right or wrong, several of each question."""
     if settings.harness == "lm-eval":
-        return "gpqa", harness.measured("gpqa", name, questions.rows, settings, found)
+        return harness.measured(task, name, questions.rows, settings, found)
 
     async def measure(asker: Asker, model: Candidate) -> dict[str, Score]:
-        return {"gpqa": await sampled.measure(asker, model, name, questions.questions, settings.samples)}
+        return {task: await sampled.measure(asker, model, name, questions.questions, settings.samples)}
 
-    return "gpqa", measure
+    return measure
 
 
 async def _livecode(found: Found, options: RunOptions, _stack: AsyncExitStack) -> "tuple[str, Measure] | None":

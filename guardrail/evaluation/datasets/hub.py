@@ -1,6 +1,7 @@
 """Published files from the Hugging Face hub, at the pinned commit. The library keeps them in its own cache."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from guardrail.errors import ConfigurationError, MissingExtra
@@ -26,19 +27,31 @@ def download(dataset: Dataset) -> Path:
         cached = _snapshot(dataset, local_files_only=True)
         if has_files(dataset, cached):
             return cached
-    try:
+    with explained(dataset.hub_id, dataset.url, f"{dataset.name}: {dataset.hub_id}", where_from(dataset)):
         return _snapshot(dataset, local_files_only=False)
+
+
+@contextmanager
+def explained(hub_id: str, url: str, wanted: str, elsewhere: str) -> Iterator[None]:
+    """Say what to do where the hub gives nothing.
+
+    Args:
+        hub_id: of the data set.
+        url: of the page on which its conditions are accepted.
+        wanted: what was asked for.
+        elsewhere: what to do instead.
+
+    Raises:
+        ConfigurationError: the set is gated, or what is wanted cannot be had.
+    """
+    try:
+        yield
     except GatedRepoError as error:
-        raise ConfigurationError(
-            f"{dataset.hub_id} is gated",
-            hint=f"accept its conditions at {dataset.url}, then set HF_TOKEN to a token of that account",
-        ) from error
+        hint = f"accept its conditions at {url}, then set HF_TOKEN to a token of that account"
+        raise ConfigurationError(f"{hub_id} is gated", hint=hint) from error
     except Exception as error:  # the hub's edge: with the HTTP library its exceptions change from version to version
-        raise ConfigurationError(
-            f"{dataset.name}: {dataset.hub_id} is not in the hub's cache and cannot be downloaded:"
-            f" {type(error).__name__}",
-            hint=where_from(dataset),
-        ) from error
+        reason = f"is not in the hub's cache and cannot be downloaded: {type(error).__name__}"
+        raise ConfigurationError(f"{wanted} {reason}", hint=elsewhere) from error
 
 
 def _snapshot(dataset: Dataset, *, local_files_only: bool) -> Path:

@@ -13,6 +13,7 @@ import torch
 
 from guardrail.errors import ConfigurationError, MissingExtra
 from guardrail.training.gen.following import WholeStates
+from guardrail.training.gen.trainer import on_one_device
 from guardrail.training.rl.prompts import Rendered
 from guardrail.training.rl.scoring import Scoring, Tally
 from guardrail.training.rl.settings import RlSettings
@@ -65,10 +66,8 @@ def gspo_arguments(settings: RlSettings, states: Path, seed: int) -> GRPOConfig:
         )  # fmt: skip
     except ValueError as error:
         raise ConfigurationError(f"gspo: {error}", hint="batch x processes is a multiple of answers") from error
-    # One process is one device: else a step would have more answers where several GPUs are in sight.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
     check_gspo(arguments)
-    return arguments
+    return on_one_device(arguments)
 
 
 def check_gspo(arguments: GRPOConfig) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from guardrail.errors import ConfigurationError
 from guardrail.training.gen.files import TOKENIZER_FILES, load_model
-from guardrail.training.gen.following import WHOLE, drop_unfinished
+from guardrail.training.gen.trainer import train_on
 from guardrail.training.rewards import RewardKind
 from guardrail.training.rl.following import RlFollowing
 from guardrail.training.rl.gspo import GspoTrainer, gspo_arguments
@@ -21,7 +21,7 @@ from guardrail.training.rl.scoring import Judges, Scoring
 from guardrail.training.rl.settings import RlSettings
 from guardrail.training.rl.summary import CLIPPED, MEASURED
 from guardrail.training.rl.world import World
-from guardrail.training.run_folder import STATES, RunFolder, n_processes, newest_state, step_of
+from guardrail.training.run_folder import STATES, RunFolder, n_processes
 from guardrail.training.tuning.page import read_log
 from guardrail.whole_files import whole_folder, write_whole
 
@@ -63,7 +63,7 @@ def train(settings: RlSettings, world: World, judges: Judges, chosen: Sequence[P
         trainer = _trainer(settings, world, judges, chosen, trial, following)
         trainer.add_callback(following)
         folder.log({"event": "data", "prompts": len(chosen), "vllm": trainer.use_vllm})
-        _run(trainer, following, folder)
+        train_on(trainer, following, folder, is_measured=True)
     _write(trainer, world, folder.path, settings)
     told = {"reward": trial.kind, "seed": trial.seed, "folder": folder.path.name, **_told(folder.path)}
     if folder.writes:
@@ -101,21 +101,6 @@ def _trainer(
         gspo_arguments(settings, trial.folder.path / STATES, trial.seed), model, world.tokenizer, scoring,
         numbered[: len(chosen)], numbered[len(chosen) :], measured=following.measured, log_kl=settings.gspo.log_kl,
     )  # fmt: skip
-
-
-def _run(trainer: GspoTrainer, following: RlFollowing, folder: RunFolder) -> None:
-    """Train to the end, from the newest state if there is one, with figures before and after."""
-    states = Path(str(trainer.args.output_dir))
-    if folder.writes:
-        drop_unfinished(states)
-    trainer.accelerator.wait_for_everyone()
-    state = newest_state(states, WHOLE)
-    if state:
-        folder.log({"event": "resumed", "step": step_of(state)})
-    trainer.args.eval_on_start = state is None
-    trainer.train(resume_from_checkpoint=str(state) if state else None)
-    if following.last.get("step") != trainer.state.global_step:
-        trainer.evaluate()
 
 
 def _write(trainer: GspoTrainer, world: World, folder: Path, settings: RlSettings) -> None:

@@ -7,25 +7,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
 from guardrail.errors import MissingExtra
-from guardrail.training.gen.following import WHOLE, Epochs, Following, WholeStates, drop_unfinished, without_file_bars
+from guardrail.training.gen.following import Following, without_file_bars
 from guardrail.training.gen.order import EpochOrder
+from guardrail.training.gen.trainer import common_arguments, drawn, follow_order, on_one_device, train_on
 from guardrail.training.rewards.classifier import encoded
 from guardrail.training.rewards.helpfulness import chat
 from guardrail.training.rewards.learning.measuring import Measurer
 from guardrail.training.rewards.learning.settings import HelpfulnessSettings
 from guardrail.training.rewards.learning.start import open_start, write_trained
 from guardrail.training.rewards.learning.triples import Triple, read_triples
-from guardrail.training.run_folder import STATES, RunFolder, is_first_process, newest_state, step_of
+from guardrail.training.run_folder import STATES, RunFolder, is_first_process
 from guardrail.training.settings import load_settings
 
 try:
     import datasets
-    from transformers import PrinterCallback
     from trl.trainer.reward_config import RewardConfig
     from trl.trainer.reward_trainer import RewardTrainer
 except ModuleNotFoundError as error:
@@ -57,7 +56,7 @@ def run(settings: HelpfulnessSettings, folder: RunFolder) -> None:
     with Console(stderr=True).status("reading and encoding the rows"):
         triples = read_triples(settings.data_dir, settings.sources, settings.refusals, settings.seed)
         tokenizer, model = open_start(settings)
-        held_out = _drawn(triples.held_out, settings.held_out_rows, settings.seed)
+        held_out = drawn(triples.held_out, settings.held_out_rows, settings.seed)
         training = list(_pairs(tokenizer, triples.training, settings.max_length))
         measured = list(_pairs(tokenizer, held_out, settings.max_length))
     folder.log({"event": "data", **triples.counts, "pairs": len(training), "held_out_pairs": len(measured)})
@@ -65,7 +64,7 @@ def run(settings: HelpfulnessSettings, folder: RunFolder) -> None:
     trainer = HelpfulnessTrainer(settings, model, tokenizer, training, measured)
     with Following(folder, measure, is_shown=trainer.is_world_process_zero(), name="helpfulness") as following:
         trainer.add_callback(following)
-        _train(trainer, bool(held_out), following, folder)
+        train_on(trainer, following, folder, is_measured=bool(held_out))
     if trainer.is_world_process_zero():
         write_trained(trainer.accelerator.unwrap_model(trainer.model), tokenizer, settings.output / CHECKPOINT)
     trainer.accelerator.wait_for_everyone()
@@ -94,31 +93,19 @@ class HelpfulnessTrainer(RewardTrainer):
             eval_dataset=_dataset(held_out) if held_out else None,
             processing_class=tokenizer,
         )
-        self.remove_callback(PrinterCallback)
-        self.add_callback(Epochs(self._order))
-        self.add_callback(WholeStates(settings.output / STATES, self.accelerator.wait_for_everyone))
+        follow_order(self, self._order)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:  # noqa: ARG002  # the trainer's own rows
         return self._order
 
 
 def _arguments(settings: HelpfulnessSettings) -> RewardConfig:
-    is_on_cpu = settings.device == "cpu" or not torch.cuda.is_available()
-    arguments = RewardConfig(
-        output_dir=str(settings.output / STATES),
-        num_train_epochs=settings.epochs, max_steps=settings.max_steps or -1,
-        per_device_train_batch_size=settings.batch, per_device_eval_batch_size=settings.batch,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        learning_rate=settings.learning_rate, lr_scheduler_type="cosine", warmup_steps=settings.warmup,
-        weight_decay=settings.weight_decay, max_grad_norm=settings.max_gradient, bf16=settings.bf16,
-        activation_checkpointing=False, center_rewards_coefficient=settings.centring or None,
-        logging_steps=settings.log_steps, logging_nan_inf_filter=False, disable_tqdm=True, report_to=[],
-        save_steps=settings.save_steps, save_total_limit=2, eval_steps=settings.evaluate_steps,
-        seed=settings.seed, use_cpu=is_on_cpu, dataloader_pin_memory=not is_on_cpu, max_length=None,
+    return on_one_device(
+        RewardConfig(
+            **common_arguments(settings, settings.output / STATES), activation_checkpointing=False, report_to=[],
+            center_rewards_coefficient=settings.centring or None,
+        )
     )  # fmt: skip
-    # One process is one device: else a step would have more rows where several GPUs are in sight.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
 
 
 def _pairs(tokenizer: Any, triples: Sequence[Triple], max_length: int) -> Iterator[Pair]:
@@ -133,23 +120,3 @@ def _dataset(pairs: Sequence[Pair]) -> datasets.Dataset:
     """Return pairs as the trainer takes them."""
     better, worse = zip(*pairs, strict=True)
     return datasets.Dataset.from_dict({"chosen_ids": list(better), "rejected_ids": list(worse)})
-
-
-def _drawn(triples: Sequence[Triple], most: int, seed: int) -> list[Triple]:
-    order = np.random.default_rng(seed).permutation(len(triples))
-    return [triples[i] for i in order[:most]]
-
-
-def _train(trainer: HelpfulnessTrainer, is_measured: bool, following: Following, folder: RunFolder) -> None:
-    """Train to the end, from the newest state if there is one, and measure what came of it."""
-    states = Path(str(trainer.args.output_dir))
-    if trainer.is_world_process_zero():
-        drop_unfinished(states)
-    trainer.accelerator.wait_for_everyone()
-    state = newest_state(states, WHOLE)
-    if state:
-        folder.log({"event": "resumed", "step": step_of(state)})
-    trainer.args.eval_on_start = is_measured and state is None
-    trainer.train(resume_from_checkpoint=str(state) if state else None)
-    if is_measured and following.last.get("step") != trainer.state.global_step:
-        trainer.evaluate()
