@@ -3,13 +3,28 @@
 Messages hold ids, offsets and lengths, never user text.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from guardrail.decision import Decision
 
 
-class GuardError(Exception):
+def _again(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class _Sent(Exception):
+    """An exception that another process can be handed: Python would call the constructor with the message alone, and
+    the pool that waits for it would break.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+class GuardError(_Sent):
     """Everything that failed.
 
     Attributes:
@@ -112,7 +127,7 @@ class RecordError(GuardError):
         self.retryable = retryable
 
 
-class ContentStopped(Exception):
+class ContentStopped(_Sent):
     """Raised only where a framework or `on_stop = "raise"` needs an exception for a stop.
 
     Attributes:
