@@ -12,7 +12,15 @@ from guardrail.encoding import GuardTokenizer
 from guardrail.training.distil.settings import DistilSettings
 from guardrail.training.distil.texts import Framing, Place, Unit, read_units
 from guardrail.training.distil.training import Distiller
-from guardrail.training.distil.vectors import load_units, principal, save_units, text_vectors, token_vectors
+from guardrail.training.distil.vectors import (
+    UNITS_FILE,
+    VECTORS_FOLDER,
+    load_units,
+    principal,
+    save_units,
+    text_vectors,
+    token_vectors,
+)
 from guardrail.training.run_folder import RunFolder, progress_bar
 from guardrail.training.settings import load_settings
 from guardrail.whole_files import whole_folder
@@ -39,7 +47,7 @@ def run(settings: DistilSettings, folder: RunFolder) -> None:
 
 def _units(settings: DistilSettings, folder: RunFolder) -> list[Unit]:
     """Return the run's texts, which it keeps from its beginning on."""
-    path = folder.path / "units.jsonl"
+    path = folder.path / UNITS_FILE
     if not path.exists():
         with Console(stderr=True).status("reading the texts"):
             save_units(read_units(settings), path)
@@ -47,7 +55,7 @@ def _units(settings: DistilSettings, folder: RunFolder) -> list[Unit]:
 
 
 def _distiller(settings: DistilSettings, units: list[Unit], tokenizer: GuardTokenizer, folder: RunFolder) -> Distiller:
-    vectors = text_vectors([unit.text for unit in units], settings.encoder, folder.path / "vectors")
+    vectors = text_vectors([unit.text for unit in units], settings.encoder, folder.path / VECTORS_FOLDER)
     framing = Framing(tokenizer, settings.max_length)
     framed = [(np.asarray(ids, np.int32), start) for ids, start in map(framing.encode, units)]
     folder.log({"event": "texts", "texts": len(units), "tokens": sum(len(ids) for ids, _ in framed)})

@@ -41,10 +41,17 @@ class Place(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A text to learn from."""
+    """A text to learn from.
+
+    Attributes:
+        text: a few sentences, or a whole message.
+        place: where it stands in a conversation.
+        is_plain: whether it is from a plain document, and not a message of a labelled row.
+    """
 
     text: str
     place: Place
+    is_plain: bool = False
 
 
 class Unseen:
@@ -122,10 +129,10 @@ def cut_document(text: str, rng: np.random.Generator) -> Iterator[Unit]:
         for sentence in filter(None, map(str.strip, _SENTENCE_END.split(message.content))):
             unit = f"{unit} {sentence}".strip()
             if len(unit) >= rng.choice(UNIT_CHARS):
-                yield Unit(unit[:MOST_CHARS], place)
+                yield Unit(unit[:MOST_CHARS], place, is_plain=True)
                 unit = ""
         if unit:
-            yield Unit(unit[:MOST_CHARS], place)
+            yield Unit(unit[:MOST_CHARS], place, is_plain=True)
 
 
 class Framing:

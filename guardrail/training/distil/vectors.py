@@ -15,6 +15,9 @@ from guardrail.training.distil.texts import Place, Unit
 from guardrail.training.run_folder import progress_bar, save_array
 from guardrail.whole_files import write_whole
 
+UNITS_FILE, VECTORS_FOLDER = "units.jsonl", "vectors"
+"""In a distillation's folder: its texts, and the encoder's vectors of them."""
+
 PART_TEXTS = 4096
 """Texts of a part file. Our choice: some ten seconds of work."""
 
@@ -24,14 +27,14 @@ Floats = NDArray[np.float32]
 
 def save_units(units: Iterable[Unit], path: Path) -> None:
     """Write units as JSON lines."""
-    lines = [json.dumps([unit.text, unit.place.value], ensure_ascii=False) + "\n" for unit in units]
+    lines = [json.dumps([unit.text, unit.place.value, unit.is_plain], ensure_ascii=False) + "\n" for unit in units]
     write_whole(path, "".join(lines).encode("utf-8", "surrogatepass"))
 
 
 def load_units(path: Path) -> list[Unit]:
     """Return the units that `save_units` wrote."""
     lines = path.read_bytes().decode("utf-8", "surrogatepass").split("\n")[:-1]
-    return [Unit(text, Place(place)) for text, place in map(json.loads, lines)]
+    return [Unit(text, Place(place), is_plain) for text, place, is_plain in map(json.loads, lines)]
 
 
 def text_vectors(texts: Sequence[str], settings: EncoderSettings, folder: Path) -> Halves:

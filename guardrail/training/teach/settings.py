@@ -21,6 +21,9 @@ class TeachSettings:
         data_dir: folder of the labelled files.
         sources: file name -> how it is used; `repeat` and `prompt_is_safe` are the student's affair.
         output: folder for the files with soft labels and the figures.
+        units: folder of a distillation by the same encoder, whose texts are taught too, if any: those that no row
+            has. They go to `units.jsonl.gz`, as Safe rows if they are from plain documents, else without a label;
+            their vectors are taken from there.
         vectors: folder for the encoder's vectors, which runs may share; by default the folder `vectors` in `output`.
         members: kinds of teachers, whose logits are averaged: "words" counts n-grams, "encoder" reads vectors.
         encoder: the sentence encoder of that member.
@@ -35,6 +38,7 @@ class TeachSettings:
     data_dir: Path
     sources: dict[str, Source]
     output: Path
+    units: Path | None = None
     vectors: Path | None = None
     encoder: EncoderSettings | None = None
     members: Annotated[tuple[Member, ...], Field(min_length=1)] = ("words", "encoder")

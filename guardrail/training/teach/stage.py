@@ -1,5 +1,9 @@
 """`guardrail train teach`: the labelled rows again, with `meta.teacher`, by teachers that have not seen a row's family.
 
+The texts of a distillation may be taught beside them: a student that sees the teachers on the labelled rows alone
+follows them there alone. Those of plain documents count as Safe, for the teachers too, which would else call harmful
+what is merely unlike the labelled rows; where that is wrong, the teachers, which see most others, say so.
+
 Ours, not in the technical report: a small network learns labels by heart, noise included, while the mean of teachers
 that see words and of teachers that see a sentence encoder's vectors carries over to other sources. Answers that turn
 harmful at a known place and tool results, where a few words among many decide, have no soft label.
@@ -25,13 +29,17 @@ from guardrail.evaluation.judges import RISKS
 from guardrail.scores import softmax
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.corpus import family_of
-from guardrail.training.distil.vectors import text_vectors
+from guardrail.training.distil.texts import Place, Unit
+from guardrail.training.distil.vectors import UNITS_FILE, VECTORS_FOLDER, load_units, text_vectors
 from guardrail.training.examples import select_rows
 from guardrail.training.recipe.rows import place_of
 from guardrail.training.settings import load_settings
 from guardrail.training.teach.members import Floats, Lesson, Places, by_vectors, by_words
 from guardrail.training.teach.settings import Member, TeachSettings
 from guardrail.whole_files import write_whole
+
+UNITS = "units.jsonl.gz"
+"""File of the texts of a distillation, as rows without a label."""
 
 _TARGETS = ("prompt", "response")
 _LEVELS = {level.value.lower(): i for i, level in enumerate(RISKS)}
@@ -49,6 +57,12 @@ class Taught:
         """What is judged."""
         content: str = self.row["messages"][-1]["content"]
         return content
+
+    @property
+    def known(self) -> list[str]:
+        """Texts that its label says something about: what is judged, and what a safe answer answers."""
+        messages = self.row["messages"] if self.row["risk"] == "safe" else self.row["messages"][-1:]
+        return [message["content"] for message in messages]
 
     @property
     def is_taught(self) -> bool:
@@ -76,21 +90,48 @@ def run(settings: TeachSettings) -> None:
         for name, source in settings.sources.items()
         for row in select_rows(settings.data_dir / name, replace(source, as_answer=False), settings.seed)
     ]
+    rows += _unit_rows(settings, {text for one in rows for text in one.known})
     settings.output.mkdir(parents=True, exist_ok=True)
     said, figures = teach(rows, settings)
     _write(rows, said, settings.output)
     write_whole(settings.output / "teachers.json", json.dumps(figures, indent=1).encode())
 
 
+def _unit_rows(settings: TeachSettings, known: set[str]) -> list[Taught]:
+    """Return the texts of a distillation that are not known from rows, each where it stands in a conversation.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    if settings.units is None:
+        return []
+    path = settings.units / UNITS_FILE
+    if not path.is_file():
+        raise ConfigurationError(
+            f"{path} does not exist", hint="run `guardrail train distil` first, or leave `units` out"
+        )
+    units = load_units(path)
+    return [Taught(UNITS, _unit_row(f"unit-{i}", unit)) for i, unit in enumerate(units) if unit.text not in known]
+
+
+def _unit_row(name: str, unit: Unit) -> dict[str, Any]:
+    target, role = ("prompt", "user") if unit.place is Place.PROMPT else ("response", "assistant")
+    return {
+        "id": name, "source": "units", "lang": "", "messages": [{"role": role, "content": unit.text}],
+        "target": target, "risk": "safe" if unit.is_plain else None, "category": [], "unsafe_start_char": None,
+    }  # fmt: skip
+
+
 def teach(rows: Sequence[Taught], settings: TeachSettings) -> tuple[dict[int, list[float]], dict[str, Any]]:
     """Return the probabilities of Safe, Controversial and Unsafe by the place of the row, and how well each kind of
-    teacher ranks the labelled rows that it has not seen: AUC by direction, member and source.
+    teacher ranks the labelled rows that it has not seen: AUC by direction, member and source. A direction whose rows
+    have one risk level alone has no teachers.
     """
     found: dict[int, list[float]] = {}
     figures: dict[str, Any] = {}
     for target in _TARGETS:
         places = [i for i, one in enumerate(rows) if one.row["target"] == target and one.is_taught]
-        if not places:
+        if len({rows[i].row["risk"] for i in places} - {None}) < 2:
             continue
         asked = [rows[i] for i in places]
         lesson = _lesson(asked, settings)
@@ -109,10 +150,16 @@ def teach(rows: Sequence[Taught], settings: TeachSettings) -> tuple[dict[int, li
 def _vectors(rows: Sequence[Taught], settings: TeachSettings) -> Floats | None:
     if settings.encoder is None or "encoder" not in settings.members:
         return None
-    distinct = {text: i for i, text in enumerate(dict.fromkeys(one.text for one in rows))}
+    of_units = [one for one in rows if one.file == UNITS]
+    of_rows = list(dict.fromkeys(one.text for one in rows if one.file != UNITS))
     folder = settings.vectors or settings.output / "vectors"
-    found = text_vectors(list(distinct), settings.encoder, folder).astype(np.float32)
-    return found[[distinct[one.text] for one in rows]]
+    found = text_vectors(of_rows, settings.encoder, folder)
+    places = {text: i for i, text in enumerate(of_rows)}
+    if settings.units and of_units:
+        texts = [unit.text for unit in load_units(settings.units / UNITS_FILE)]
+        found = np.concatenate([found, text_vectors(texts, settings.encoder, settings.units / VECTORS_FOLDER)])
+        places = {text: len(of_rows) + i for i, text in enumerate(texts)} | places
+    return found[[places[one.text] for one in rows]].astype(np.float32)
 
 
 def _lesson(rows: Sequence[Taught], settings: TeachSettings) -> Lesson:

@@ -11,7 +11,9 @@ import pytest
 
 from guardrail.errors import ConfigurationError
 from guardrail.training.corpus import read_objects
-from guardrail.training.examples import select_rows
+from guardrail.training.distil.texts import Place, Unit
+from guardrail.training.distil.vectors import save_units, text_vectors
+from guardrail.training.examples import Source, select_rows
 from guardrail.training.settings import load_settings
 from guardrail.training.teach import stage
 from guardrail.training.teach.members import Lesson, by_vectors, by_words
@@ -119,6 +121,54 @@ def test_members_learn_only_from_the_rows_they_are_given() -> None:
     read = [by_vectors(lesson, learned, asked, 1.0) for lesson in lessons]
     assert np.array_equal(words[0], words[1])
     assert np.array_equal(read[0], read[1])
+
+
+def test_texts_of_a_distillation_are_taught_where_they_stand(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    """Those that labelled rows say something about are left out. Those of plain documents count as Safe, and teachers
+    soften that; of answers no row says anything, so they have no soft label. The distillation's vectors are taken.
+    """
+    folder = tmp_path / "distil"
+    folder.mkdir()
+    units = [
+        Unit("how to poison a cat", Place.PROMPT),
+        Unit("how to stab the sea", Place.PROMPT),
+        Unit("how to poison the bread", Place.PROMPT, is_plain=True),
+        Unit("how to song the garden", Place.PROMPT, is_plain=True),
+        Unit("a song", Place.ANSWER, is_plain=True),
+    ]
+    save_units(units, folder / "units.jsonl")
+    config = write_config(units=str(folder))
+    encoder = load_settings(config, TeachSettings).encoder
+    assert encoder
+    text_vectors([unit.text for unit in units], encoder, folder / "vectors")
+    kept = [path.read_bytes() for path in folder.rglob("*.npy")]
+    stage.main(config)
+    assert [path.read_bytes() for path in folder.rglob("*.npy")] == kept, "found again by what they hold"
+    *prompts, answer = read_objects(tmp_path / "taught" / stage.UNITS)
+    assert [(row["messages"], row["risk"]) for row in prompts] == [
+        ([{"role": "user", "content": unit.text}], "safe" if unit.is_plain else None) for unit in units[1:4]
+    ]
+    harm = [1 - row["meta"]["teacher"][0] for row in prompts]
+    assert harm[0] > 0.5
+    assert harm[1] > harm[2]
+    assert (answer["target"], answer["messages"][0]["role"], answer.get("meta")) == ("response", "assistant", None)
+    assert len(select_rows(tmp_path / "taught" / stage.UNITS, Source(unlabelled=True), 1)) == 4
+
+
+def test_what_a_safe_answer_answers_is_known() -> None:
+    """Its label says that the request is harmless too; that of a harmful answer says nothing of the request."""
+    messages = [{"role": "user", "content": "ask"}, {"role": "assistant", "content": "say"}]
+    known = [
+        stage.Taught("f", _row(0, "", risk, target="response", messages=messages)).known for risk in ("safe", "unsafe")
+    ]
+    assert known == [["ask", "say"], ["say"]]
+
+
+def test_a_distillation_that_was_never_run_is_named(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    """The error says which file is missing, and nothing is written."""
+    with pytest.raises(ConfigurationError, match=r"units\.jsonl does not exist"):
+        stage.main(write_config(units=str(tmp_path / "nowhere")))
+    assert not (tmp_path / "taught").exists()
 
 
 def test_the_encoder_must_be_named(write_config: Callable[..., Path], tmp_path: Path) -> None:
