@@ -17,7 +17,7 @@ from pathlib import Path
 from guardrail.audit.intervals import wilson
 from guardrail.bench.machine import cores, cpu_name
 from guardrail.training.corpus import read_objects
-from guardrail.training.rewards.refusals import is_refusal
+from guardrail.training.refusal_phrases import is_refusal
 
 FILES = (
     "gptfuzz_responses", "latent_jailbreak_responses", "cipherchat_human", "jade_alignment", "coconot_contrast_train",

@@ -22,7 +22,7 @@ from guardrail.normalising.reader import with_twin
 from guardrail.policy_file import PolicySource, load_policy
 from guardrail.prefixes import Owner
 from guardrail.reader import Reader
-from guardrail.records.base import Sink
+from guardrail.records.base import Sink, checked_sinks
 from guardrail.repair import Attempt
 from guardrail.reuse import KEPT_BYTES, KeptTapes, Tapes
 from guardrail.stream import Stream
@@ -65,12 +65,13 @@ class Guard(Loading, Judging, ToolChecks, Batches):
 
         Raises:
             PolicyError: the policy cannot be read, or names a category that neither its models nor the taxonomy know.
+            ConfigurationError: what should be a sink is none.
         """
         self.engine = engine
         self.policy = load_policy(policy)
         self._failed_writes = [0]
         self.reader: Reader = TokenReader(tokenizer) if isinstance(tokenizer, GuardTokenizer) else tokenizer
-        self.sinks = tuple(sinks)
+        self.sinks = checked_sinks(sinks)
         check_categories(self.policy, self.models)
         self._identity = identify(engine, self.policy)
         self._kept = KeptTapes(engine, kept_bytes) if kept_bytes else None
@@ -103,7 +104,7 @@ class Guard(Loading, Judging, ToolChecks, Batches):
 
         reader = CascadeReader(cheap.reader, Strong(strong.reader, strong.engine, tapes, strong.close))
         policy, sinks = cheap.policy if policy is None else policy, cheap.sinks if sinks is None else sinks
-        guard = cls(cheap.engine, reader, policy=policy, sinks=sinks)
+        guard = cls(cheap.engine, reader, policy=policy, sinks=sinks, kept_bytes=0)
         guard._kept = cheap._kept
         return guard
 
@@ -120,7 +121,8 @@ class Guard(Loading, Judging, ToolChecks, Batches):
 
     def with_policy(self, policy: PolicySource, *, sinks: Sequence[Sink] | None = None) -> "Guard":
         """Return a guard with another policy on the same engine; sinks stay unless given, and what they lost."""
-        guard = Guard(self.engine, self.reader, policy=policy, sinks=self.sinks if sinks is None else sinks)
+        sinks_or_own = self.sinks if sinks is None else sinks
+        guard = Guard(self.engine, self.reader, policy=policy, sinks=sinks_or_own, kept_bytes=0)
         guard._kept = self._kept
         if sinks is None:
             guard._failed_writes = self._failed_writes

@@ -43,16 +43,6 @@ def held_out_rows(config: Path) -> Iterator[Row]:
                 yield row
 
 
-def left_out_languages(config: Path) -> dict[Path, tuple[str, ...]]:
-    """Return the files of which the recipe leaves whole languages out, with these languages.
-
-    Raises:
-        ConfigurationError: the recipe cannot be read.
-    """
-    settings = load_settings(config, SftSettings)
-    return {settings.data_dir / name: s.skip_langs for name, s in settings.sources.items() if s.skip_langs}
-
-
 def source_rows(path: Path, source: Source, seed: int) -> Iterator[Row]:
     """Yield the labelled rows of one file that a recipe trains on.
 

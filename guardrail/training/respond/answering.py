@@ -13,7 +13,7 @@ from guardrail.training.recipe.prompts import Prompts
 from guardrail.training.recipe.rows import RecipeRow, place_of
 from guardrail.training.recipe.sent import ended
 from guardrail.training.recipe.stage import Made
-from guardrail.training.respond.refusals import looks_like_refusal
+from guardrail.training.refusal_phrases import is_refusal
 from guardrail.training.respond.settings import AnswererSettings, RespondSettings
 
 SOURCE = "respond"
@@ -130,7 +130,7 @@ def _told(who: AnswererSettings, answer: Text) -> dict[str, int]:
     n_chars = len(answer.text)
     return {
         f"answers: {who.label}": 1,
-        f"refusals: {who.label}": looks_like_refusal(answer.text),
+        f"refusals: {who.label}": is_refusal(answer.text),
         f"cut: {who.label}": answer.is_cut,
         f"thinking: {who.label}": answer.thinking is not None,
         f"characters: {who.label}": n_chars,

@@ -1,20 +1,13 @@
 """Who says whether an answer refuses: phrases of many languages, a Qwen3Guard-Gen model, or the guard if it is one."""
 
-import re
 from collections.abc import Sequence
 from typing import Protocol
 
 from guardrail.errors import EngineError
 from guardrail.guard import Guard
+from guardrail.training.refusal_phrases import is_refusal
 from guardrail.training.rewards.judging import TextJudge
-from guardrail.training.rewards.refusal_phrases import PHRASES
 from guardrail.training.rewards.values import Completion
-
-HEAD_CHARS = 320
-"""How far into an answer refusals are looked for. Ours."""
-
-MOST_SENTENCES = 4
-"""How many of its first sentences are looked at: "I understand. But ..." comes before many refusals. Ours."""
 
 
 class RefusalDetector(Protocol):
@@ -79,15 +72,3 @@ class GenDetector:
     def close(self) -> None:
         """Free the model."""
         self._judge.close()
-
-
-def is_refusal(text: str) -> bool:
-    """Whether one of an answer's first sentences refuses, in any of the languages that are known here."""
-    head = text[:HEAD_CHARS].casefold().translate(_PLAIN)
-    sentences = [one for one in _SENTENCE_END.split(head) if one.strip()][:MOST_SENTENCES]
-    return any(_REFUSAL.search(sentence) for sentence in sentences)
-
-
-_PLAIN = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "})
-_SENTENCE_END = re.compile(r"(?<=[.!?。！？।؟])\s*|\n+")
-_REFUSAL = re.compile("|".join(f"(?:{phrase})" for phrases in PHRASES.values() for phrase in phrases))

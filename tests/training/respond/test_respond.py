@@ -15,7 +15,6 @@ from guardrail.training.recipe.rows import RecipeRow
 from guardrail.training.recipe.settings import ModelSettings, RecipeSettings, load_recipe
 from guardrail.training.recipe.stage import Profile
 from guardrail.training.respond.answering import Answering
-from guardrail.training.respond.refusals import looks_like_refusal
 from guardrail.training.respond.settings import AnswererSettings, RespondSettings
 from guardrail.training.respond.stage import make
 from tests.training.recipe_job import MemoryJob
@@ -233,20 +232,3 @@ def test_a_recipe_file_sets_it_up(tmp_path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.respond is not None
     assert make(recipe.respond, recipe).models == ("chat",)
-
-
-@pytest.mark.parametrize(
-    ("text", "refuses"),
-    [
-        ("I'm sorry, but I can\u2019t help with that.", True),
-        ("**I cannot** assist.", True),
-        ("As an AI language model, I am unable to say.", True),
-        ("抱歉，我无法回答这个问题。", True),
-        ("Sorry I am late! Take flour.", False),
-        ("Take flour. I cannot say more.", False),
-        ("", False),
-    ],
-)
-def test_refusals_are_told_by_their_beginning(text: str, refuses: bool) -> None:
-    """A rule for the report."""
-    assert looks_like_refusal(text) is refuses

@@ -11,6 +11,7 @@ from guardrail.cli.main import run
 from guardrail.errors import ConfigurationError
 from guardrail.training.corpus import is_held_out
 from guardrail.training.examples import Source
+from guardrail.training.refusal_phrases import is_refusal
 from guardrail.training.rewards import Completion
 from guardrail.training.rewards.classifier import Classifier
 from guardrail.training.rewards.learning import stage
@@ -18,7 +19,6 @@ from guardrail.training.rewards.learning.refusal_texts import REFUSAL_TEXTS
 from guardrail.training.rewards.learning.settings import HelpfulnessSettings
 from guardrail.training.rewards.learning.start import open_start
 from guardrail.training.rewards.learning.triples import Triple, Triples, read_triples
-from guardrail.training.rewards.refusals import is_refusal
 from guardrail.training.settings import load_settings
 from tests.tiny import write_tiny
 from tests.training.rewards.judging_parts import PROMPT

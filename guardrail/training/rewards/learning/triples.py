@@ -13,8 +13,8 @@ from guardrail.conversation import Message, Role, to_messages
 from guardrail.errors import ConfigurationError
 from guardrail.training.corpus import family_of, is_held_out
 from guardrail.training.examples import Source, select_rows
+from guardrail.training.refusal_phrases import is_refusal
 from guardrail.training.rewards.learning.refusal_texts import REFUSAL_TEXTS
-from guardrail.training.rewards.refusals import is_refusal
 
 MOST_REFUSAL_CHARS = 400
 """Longest refusal that is taken from data: longer ones go on to answer something. Ours."""

@@ -4,6 +4,15 @@ English and Chinese are measured (docs/rewards.md); the others are not, for want
 single sentences only.
 """
 
+import re
+
+HEAD_CHARS = 320
+"""How far into an answer refusals are looked for. Ours."""
+
+MOST_SENTENCES = 4
+"""How many of its first sentences are looked at: "I understand. But ..." comes before many refusals. Ours."""
+
+
 _HELP = (
     r"(?:assist|help(?! but)|provide|give|offer|share|fulfil|comply|create|write|generate|produce|answer|respond|"
     r"support|engage|encourage|promote|condone|endorse|participate|discuss|do (?:that|this|so)|tell you|say|"
@@ -146,3 +155,17 @@ PHRASES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Language -> patterns, any of which makes a sentence a refusal."""
+
+
+def is_refusal(text: str) -> bool:
+    """Whether one of an answer's first sentences refuses, in any of the languages that are known here."""
+    head = text[:HEAD_CHARS].casefold().translate(_PLAIN)
+    sentences = [one for one in _SENTENCE_END.split(head) if one.strip()][:MOST_SENTENCES]
+    return any(_REFUSAL.search(sentence) for sentence in sentences)
+
+
+_PLAIN = str.maketrans(
+    {"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " ", "*": None}
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？।؟])\s*|\n+")
+_REFUSAL = re.compile("|".join(f"(?:{phrase})" for phrases in PHRASES.values() for phrase in phrases))

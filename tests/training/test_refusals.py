@@ -2,13 +2,14 @@
 
 import pytest
 
+from guardrail.training.refusal_phrases import HEAD_CHARS, PHRASES, is_refusal
 from guardrail.training.rewards import Completion
 from guardrail.training.rewards.learning.refusal_texts import REFUSAL_TEXTS
-from guardrail.training.rewards.refusal_phrases import PHRASES
-from guardrail.training.rewards.refusals import HEAD_CHARS, PhraseDetector, is_refusal
+from guardrail.training.rewards.refusals import PhraseDetector
 from tests.training.rewards.judging_parts import PROMPT
 
 REFUSALS = [
+    "**I cannot** assist.",
     "I'm sorry, but I can't assist with that request.",
     "I\u2019m sorry, but I can\u2019t assist with that request.",
     "I understand your question. However, I cannot provide instructions for this.",
@@ -28,6 +29,7 @@ REFUSALS = [
 ]
 ANSWERS = [
     "",
+    "Sorry I am late! Take flour.",
     "Mix flour and water.",
     "I cannot thank you enough for the question.",
     "I can't help but smile at that.",
