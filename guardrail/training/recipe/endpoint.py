@@ -36,6 +36,12 @@ _CONNECT_S = 10.0
 """Longest wait for a connection; a server that is up takes it at once. Ours."""
 
 _SUCH_AS = 'such as ["http://localhost:8001/v1"]'
+_OURS = frozenset({
+    "model", "messages", "prompt", "max_tokens", "temperature", "top_p", "n", "stop", "seed", "stream",
+    "response_format",
+})  # fmt: skip
+"""What a request says by itself, and no setting says for it."""
+
 _REFUSED = frozenset({400, 413, 422})
 _AGAIN = frozenset({408, 409, 425, 429})
 _BUSY = frozenset({429, 503})
@@ -105,6 +111,10 @@ class Endpoint:
         for i, url in enumerate(settings.base_urls, 1):  # not shown: a password may stand in it
             if not _is_url(url):
                 raise ConfigurationError(f"no. {i} of base_urls of model {name!r} is no http(s) URL", hint=_SUCH_AS)
+        if taken := sorted(_OURS & settings.extra_body.keys()):
+            raise ConfigurationError(
+                f"extra_body of model {name!r} says {', '.join(taken)}", hint="stages say that; leave it out"
+            )
         key = environment.get(settings.api_key_env, "").strip() if settings.api_key_env else ""
         if settings.api_key_env and not key:
             raise ConfigurationError(
@@ -175,7 +185,8 @@ class Endpoint:
     def _request(self, call: Call, n: int, seed: int) -> tuple[str, dict[str, Any]]:
         """Return the path and the body of a request."""
         body: dict[str, Any] = {
-            "model": self._settings.model, "max_tokens": call.max_tokens, "temperature": call.temperature
+            **self._settings.extra_body,
+            "model": self._settings.model, "max_tokens": call.max_tokens, "temperature": call.temperature,
         }  # fmt: skip
         body |= {"n": n} if n > 1 else {}
         body |= {"top_p": call.top_p} if call.top_p != 1 else {}

@@ -23,23 +23,26 @@ all of them. Ours."""
 def identity_of(settings: ModelSettings, folder: Path) -> str:
     """Return what a model is known by: not where it runs, nor how patiently it is asked.
 
-    For an endpoint that is its name there and `revision`; for a folder the hash of its files; for a hub id the id and
-    `revision`; for a function the hash of its file, whatever other files that imports.
+    For an endpoint that is its name there, `revision` and `extra_body`; for a folder the hash of its files; for a hub
+    id the id and `revision`; for a function the hash of its file, whatever other files that imports.
 
     Args:
         settings: of the model.
         folder: of the recipe.
 
     Raises:
-        ConfigurationError: a file is missing, or the settings name no model.
+        ConfigurationError: a file is missing, or the settings name no model, or say what the kind does not take.
     """
+    if settings.extra_body and settings.kind != "endpoint":
+        raise ConfigurationError(f"a model of kind {settings.kind} has no extra_body", hint="it is for servers")
     if settings.kind == "function":
         path, name = function_of(settings, folder)
         return _joined("function", hashlib.sha256(path.read_bytes()).hexdigest(), name, settings.revision)
     if not settings.model:
         raise ConfigurationError(f"a model of kind {settings.kind} needs `model`", hint="its name, folder or hub id")
     if settings.kind == "endpoint":
-        return _joined("endpoint", settings.model, settings.revision)
+        extra = [json.dumps(settings.extra_body, sort_keys=True)] if settings.extra_body else []
+        return _joined("endpoint", settings.model, settings.revision, *extra)
     if settings.kind == "guard" and settings.model == DEFAULT_GUARD:
         return _joined("guard", DEFAULT_MANIFEST_SHA256, settings.revision)
     named = Path(settings.model)

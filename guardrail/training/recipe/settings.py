@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -41,6 +41,8 @@ class ModelSettings:
         timeout_s: for one request.
         retries: of a request that failed for a reason that may pass.
         has_schemas: whether the server is sent JSON schemas; answers are checked either way.
+        extra_body: what every request to the server says besides, such as
+            `{ chat_template_kwargs = { enable_thinking = false } }`; part of what a call is known by.
         input_price: of a million tokens read.
         output_price: of a million tokens written.
         gpu_tokens_per_s: tokens, read and written, that one GPU does in a second; for estimates. 0: not known.
@@ -57,6 +59,7 @@ class ModelSettings:
     timeout_s: Positive = 300
     retries: Annotated[int, Field(ge=0)] = 5
     has_schemas: bool = True
+    extra_body: dict[str, Any] = field(default_factory=dict)
     input_price: NotNegative = 0
     output_price: NotNegative = 0
     gpu_tokens_per_s: NotNegative = 0

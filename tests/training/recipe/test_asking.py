@@ -1,3 +1,4 @@
+# long: one scripted model for all its tests
 """Asking: the cache first, each question once, within limits and budget, and nothing that failed is kept."""
 
 import asyncio

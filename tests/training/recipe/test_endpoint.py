@@ -1,3 +1,4 @@
+# long: everything that one server can do, over one way to ask it
 """Asking OpenAI-compatible servers over real HTTP: all forms, all that goes wrong, and what is never repeated."""
 
 import asyncio
@@ -102,6 +103,15 @@ async def test_a_chat_is_sent_and_read() -> None:
     }  # fmt: skip
     assert [(one.text, one.thinking, one.is_cut) for one in reply.texts] == [("Hello", None, True), ("Ho", None, True)]
     assert (reply.n_input, reply.n_output) == (7, 10)
+
+
+async def test_what_a_server_needs_besides_is_said_in_every_request() -> None:
+    """Such as whether a model of two modes thinks, in chats and in plain completions."""
+    extra = {"chat_template_kwargs": {"enable_thinking": False}, "top_k": 20}
+    with ScriptedServer(chatting("Hello")) as server:
+        await ask([server], CHAT, extra_body=extra)
+    assert {key: server.asked[0][1][key] for key in extra} == extra
+    assert set(server.asked[0][1]) == {"model", "max_tokens", "temperature", "messages", *extra}
 
 
 async def test_a_greedy_call_says_no_more_than_it_must() -> None:
@@ -433,6 +443,7 @@ async def test_only_the_key_of_the_recipe_is_sent(monkeypatch: pytest.MonkeyPatc
         ({"base_urls": ("http://",)}, r"is no http\(s\) URL"),
         ({"base_urls": ("http://[x/v1",)}, r"is no http\(s\) URL"),
         ({"base_urls": ("http://x/v1",), "api_key_env": "GONE"}, "set the environment variable GONE"),
+        ({"base_urls": ("http://x/v1",), "extra_body": {"n": 2, "seed": 1}}, "extra_body of model 'm' says n, seed"),
     ],
 )
 def test_settings_without_a_server_or_key_are_refused(values: dict[str, Any], match: str) -> None:

@@ -24,7 +24,9 @@ def test_where_a_model_runs_is_no_part_of_it(tmp_path: Path, name: str) -> None:
     assert identity_of(replace(ENDPOINT, **{name: ELSEWHERE[name]}), tmp_path) == identity_of(ENDPOINT, tmp_path)
 
 
-@pytest.mark.parametrize("changes", [{"model": "qwen2"}, {"revision": "b"}, {"kind": "checkpoint"}])
+@pytest.mark.parametrize(
+    "changes", [{"model": "qwen2"}, {"revision": "b"}, {"kind": "checkpoint"}, {"extra_body": {"top_k": 20}}]
+)
 def test_other_weights_are_another_model(tmp_path: Path, changes: dict[str, Any]) -> None:
     """Under another name, of another revision, or run another way."""
     assert identity_of(replace(ENDPOINT, **changes), tmp_path) != identity_of(ENDPOINT, tmp_path)
@@ -68,6 +70,7 @@ def test_a_function_is_known_by_its_file_and_name(tmp_path: Path) -> None:
         (ModelSettings("function", function="f.py:1x"), "file.py:name"),
         (ModelSettings("function", function="gone.py:x"), "no gone.py beside the recipe"),
         (ModelSettings("guard", "empty"), "no model in empty"),
+        (ModelSettings("guard", "default", extra_body={"top_k": 20}), "kind guard has no extra_body"),
     ],
 )
 def test_settings_that_name_no_model_are_refused(

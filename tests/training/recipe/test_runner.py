@@ -145,6 +145,7 @@ def test_a_part_that_cannot_be_written_ends_the_run() -> None:
         asyncio.run(work_on([Piece(0, [1])], work, echo, full, lambda _: None))
 
 
+# long: three ways to end, told by one list
 def test_models_are_opened_once_for_all_runs() -> None:
     """A stage in rounds does not read its weights again in each; what closes them is told how it ended."""
     said: list[str] = []
