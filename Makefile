@@ -22,6 +22,8 @@ LOAD := .venvs/load
 FUZZ := .venvs/fuzz
 OTEL := .venvs/otel
 SUPPLY := .venvs/supply
+NOTEBOOK := .venvs/notebook
+DOCS := .venvs/docs
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # A lock file names every package, so pip need not resolve: older ones (23.2) look past the pin of a `name[extra]`.
 PIP_LOCKED := $(PIP_INSTALL) --no-deps --require-hashes
@@ -33,7 +35,7 @@ PACKAGING_TESTS := tests/test_packaging.py tests/test_import_weight.py tests/tes
 PACKAGING_TESTS += $(patsubst %,--ignore=tests/cli/test_%.py,calibrate own replay report sources_stay)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast campaign fuzz check lint format types wheel wheel-test optimum-test ray-test otel-test audit sbom lock clean
+.PHONY: help demo test test-fast campaign fuzz check lint format types wheel wheel-test optimum-test ray-test otel-test notebook-test docs docs-links audit sbom lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -95,6 +97,22 @@ ray-test: $(RAY)/.ready  ## the tests on Ray: scans on a cluster, replicas of th
 # Phoenix' own warnings are not ours to mend.
 otel-test: $(OTEL)/.ready  ## traces in a real backend, Arize Phoenix, beside the frameworks' own instrumentations
 	$(PYTEST_ENV) $(OTEL)/bin/python -m pytest -W default --confcutdir=tests/phoenix tests/phoenix $(PYTEST_ARGS)
+
+# The kernel's own warnings are not ours to mend.
+notebook-test: $(NOTEBOOK)/.ready  ## run the notebook of examples/ in a kernel, with its plots
+	$(PYTEST_ENV) $(NOTEBOOK)/bin/python -m pytest -W default --confcutdir=tests/notebook tests/notebook $(PYTEST_ARGS)
+
+# No network is needed; what Sphinx warns of, a broken link or anchor among it, is an error.
+SPHINX := $(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going --fresh-env --doctree-dir build/doctrees
+
+docs: $(DOCS)/.ready  ## build/docs: the pages of docs/ and a reference made from the code, as a site that needs no network
+	rm -rf build/docs
+	$(SPHINX) --quiet docs build/docs
+	$(DOCS)/bin/python -m tools.check_site build/docs
+	@echo "build/docs/index.html"
+
+docs-links: $(DOCS)/.ready  ## ask every address outside that the documentation links to; needs a network
+	$(SPHINX) --builder linkcheck docs build/docs-links
 
 AUDIT_ARGS ?=
 
@@ -160,6 +178,18 @@ $(OTEL)/.ready: constraints/otel.txt pyproject.toml
 $(SUPPLY)/.ready: constraints/supply.txt
 	$(call fresh,$(SUPPLY))
 	$(SUPPLY)/bin/python $(PIP_LOCKED) -r constraints/supply.txt
+	@touch $@
+
+$(NOTEBOOK)/.ready: constraints/notebook.txt pyproject.toml
+	$(call fresh,$(NOTEBOOK))
+	$(NOTEBOOK)/bin/python $(PIP_LOCKED) -r constraints/notebook.txt
+	$(NOTEBOOK)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DOCS)/.ready: constraints/docs.txt pyproject.toml
+	$(call fresh,$(DOCS))
+	$(DOCS)/bin/python $(PIP_LOCKED) -r constraints/docs.txt
+	$(DOCS)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Where no wheel of atheris fits, pip builds it, which needs clang.

@@ -34,6 +34,7 @@ ENGINES = ("onnx", "torch")
 DEFAULT_PRECISION = "int8"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_MEANT = {"default": "Guard.default() loads the embedded model"}
 _HUB_FILES = [CONFIG_FILE, TOKENIZER_FILE, *TEMPLATE_FILES, "*.safetensors", "model.safetensors.index.json"]
 
 
@@ -210,7 +211,8 @@ def _export_once(
     try:
         return target, _export_locked(folder, target, precision, name, kv_precision)
     except OSError as error:
-        raise ConfigurationError(f"cannot write to the cache: {error.strerror}", hint="set cache_dir") from error
+        message = f"cannot write to the cache {cache}: {error.strerror}"
+        raise ConfigurationError(message, hint="set XDG_CACHE_HOME or cache_dir") from error
 
 
 def _read_whole(target: Path, kv_precision: KVPrecision) -> Manifest:
@@ -273,7 +275,9 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
 def _download(source: str, revision: str | None, token: str | None, *, offline: bool) -> Path:
     """Return the folder of a hub repository, downloaded unless it is cached."""
     if not _HUB_ID.fullmatch(source):
-        raise ConfigurationError(f"{source!r} is neither a folder nor a hub id such as Qwen/Qwen3Guard-Stream-0.6B")
+        hint = "it is a file: give its folder" if os.path.isfile(source) else _MEANT.get(source, "")  # noqa: PTH113
+        what = f"{source!r} is neither a folder nor a hub id such as Qwen/Qwen3Guard-Stream-0.6B"
+        raise ConfigurationError(what, hint=hint)
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError

@@ -111,9 +111,16 @@ def load_policy(source: PolicySource) -> Policy:
     except FileNotFoundError as error:
         known = ", ".join(READY_POLICIES)
         raise PolicyError(f"no policy {str(source)!r}", hint=f"a TOML file or one of {known}") from error
-    except (OSError, ValueError, TypeError) as error:  # a folder, no UTF-8, a name no file can have, no path at all
+    except TypeError as error:
+        what = f"a policy is a ready policy's name, a TOML file or a Policy, not {type(source).__name__}"
+        raise PolicyError(what, hint=f"ready are {', '.join(READY_POLICIES)}") from error
+    except (OSError, ValueError) as error:  # a folder, no UTF-8, a name no file can have
         raise PolicyError(f"cannot read the policy {str(source)[:80]!r}: {type(error).__name__}") from error
-    return parse_policy(text)
+    try:
+        return parse_policy(text)
+    except PolicyError as error:
+        error.args = (f"{Path(source).name}: {error}",)  # which of several files
+        raise
 
 
 def parse_policy(text: str) -> Policy:
@@ -129,7 +136,9 @@ def parse_policy(text: str) -> Policy:
     try:
         parsed = _PolicyFile.model_validate(values)
     except ValidationError as error:
-        raise PolicyError("; ".join(_explain(e) for e in error.errors())) from error
+        is_short = any(e["type"] == "missing" for e in error.errors())
+        hint = "begin with a copy of a ready policy: docs/policies.md" if is_short else ""
+        raise PolicyError("; ".join(_explain(e) for e in error.errors()), hint=hint) from error
     custom = frozenset(parsed.custom_categories)
     made = {"custom_categories", "prompt", "response", "messages", "tools", "cascade", "normalise"}
     values = parsed.model_dump(exclude=made)
@@ -182,7 +191,7 @@ def _explain(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "policy"
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key; valid: {', '.join(_valid_keys(error['loc'][:-1]))}"
-    return f"{where}: {error['msg']}"
+    return f"{where}: {'is missing' if error['type'] == 'missing' else error['msg']}"
 
 
 def _valid_keys(path: tuple[str | int, ...]) -> list[str]:

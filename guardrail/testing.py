@@ -1,3 +1,4 @@
+# long: one public module, which users import from as it is
 """Engines and sinks for tests of code that uses a guard: scripted, pseudo-random and failing. Public.
 
 tokenizer = GuardTokenizer.from_file(...)          # or default_tokenizer()

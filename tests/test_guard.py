@@ -1,3 +1,4 @@
+# long: the facade as a whole, over one fixture
 """The facade: decisions, failures, bad input, records; over fakes that make every case reachable."""
 
 import asyncio

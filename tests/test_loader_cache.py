@@ -130,14 +130,16 @@ def test_a_read_only_cache_serves_what_it_holds(
     load_model(tiny_checkpoint, cache_dir=tmp_path)
     monkeypatch.setattr("filelock.FileLock", refuse)
     assert load_model(tiny_checkpoint, cache_dir=tmp_path).engine.info.precision == "int8"
-    with pytest.raises(ConfigurationError, match=r"Read-only file system \(set cache_dir\)"):
+    with pytest.raises(ConfigurationError, match=r"Read-only file system \(set XDG_CACHE_HOME or cache_dir\)"):
         load_model(tiny_checkpoint, cache_dir=tmp_path, precision="fp32")
 
 
 def test_a_cache_that_cannot_be_written_says_what_to_set(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """A file in the way, say."""
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ConfigurationError, match=r"cannot write to the cache: File exists \(set cache_dir\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"cannot write to the cache .+: File exists \(set XDG_CACHE_HOME or cache_dir\)"
+    ):
         load_model(tiny_checkpoint, cache_dir=tmp_path / "file")
 
 

@@ -35,6 +35,14 @@ LOCKS = {
         *("constraints/otel.in", "constraints/wheel-test.in"),
     ],
     "supply.txt": ["constraints/supply.in"],
+    "docs.txt": [
+        *("pyproject.toml", "constraints/build.in", "--extra", "agents", "--extra", "litellm", "--extra", "service"),
+        *("--extra", "mcp", "--extra", "pydantic-ai", "--extra", "openai-agents", "constraints/docs.in"),
+    ],
+    "notebook.txt": [
+        *("pyproject.toml", "constraints/build.in"),
+        *("constraints/notebook.in", "constraints/wheel-test.in"),
+    ],
     "fuzz.txt": [
         *("pyproject.toml", "constraints/build.in", "--extra", "service", "--extra", "mcp"),
         "constraints/fuzz.in",

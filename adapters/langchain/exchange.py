@@ -14,6 +14,7 @@ from guardrail.adapters.langchain.messages import to_guard_messages
 from guardrail.closing import closing_text
 from guardrail.conversation import Message, Role
 from guardrail.decision import Decision
+from guardrail.errors import ConfigurationError
 from guardrail.guard import Guard
 
 OnCall = Literal["stop", "mark"]
@@ -45,6 +46,17 @@ def conversation_id(config: RunnableConfig | None = None) -> str | None:
 def _id_in(config: RunnableConfig) -> str | None:
     names = {**config.get("metadata", {}), **config.get("configurable", {})}
     return next((str(names[key]) for key in _ID_KEYS if names.get(key)), None)
+
+
+def checked_guard(guard: Guard) -> Guard:
+    """Return a guard as it is.
+
+    Raises:
+        ConfigurationError: it is something else, such as a guard that is wrapped already, or a model's name.
+    """
+    if not isinstance(guard, Guard):
+        raise ConfigurationError(f"a guard is needed, not {type(guard).__name__}", hint="such as Guard.default()")
+    return guard
 
 
 @dataclass(frozen=True, slots=True)

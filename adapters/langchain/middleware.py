@@ -1,3 +1,4 @@
+# long: one class with a hook for each step of an agent
 """The guard in an agent: `create_agent(model, tools, middleware=[..., GuardMiddleware(Guard.default())])`.
 
 A user turn is read before the model is asked, the answer while it streams, a tool call before it runs, and what the
@@ -38,7 +39,7 @@ from guardrail.adapters.langchain.approval import ask, can_ask, edited, rejectio
 from guardrail.adapters.langchain.calls import call_book
 from guardrail.adapters.langchain.chat_model import GuardedChatModel
 from guardrail.adapters.langchain.chunks import as_generation
-from guardrail.adapters.langchain.exchange import Exchange, conversation_id
+from guardrail.adapters.langchain.exchange import Exchange, checked_guard, conversation_id
 from guardrail.adapters.langchain.gating import stopped_prompt
 from guardrail.adapters.langchain.messages import to_guard_messages
 from guardrail.adapters.langchain.middleware_calls import (
@@ -98,11 +99,11 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
             policy: decides instead of the guard's own: a ready policy's name, a TOML file, or a policy.
 
         Raises:
-            PolicyError: the policy cannot be read.
+            ConfigurationError: `guard` is no Guard, or the policy cannot be read (PolicyError).
         """
         super().__init__()
         self.tools = []
-        self.guard = guard if policy is None else guard.with_policy(policy)
+        self.guard = checked_guard(guard) if policy is None else checked_guard(guard).with_policy(policy)
         self._read: Recent[bool] = Recent()
         self._systems: Recent[SystemMessage | None] = Recent()
 

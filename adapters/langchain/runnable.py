@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence,
 
 from guardrail.adapters.langchain.absorbing import Joining, holds_model
 from guardrail.adapters.langchain.chat_model import guarded
-from guardrail.adapters.langchain.exchange import Exchange
+from guardrail.adapters.langchain.exchange import Exchange, checked_guard
 from guardrail.adapters.langchain.gating import agate_chunks, agate_generation, gate_chunks, gate_generation
 from guardrail.adapters.langchain.memory import chain_id, recall, remember
 from guardrail.adapters.langchain.messages import chain_messages
@@ -52,8 +52,11 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
             position: "prompt" or "response" where it cannot be told from what comes in: "auto" takes AI messages for
                 answers and everything else for prompts, text too: judging text as an answer needs "response".
             name: of the step in traces.
+
+        Raises:
+            ConfigurationError: `guard` is no Guard.
         """
-        self.guard = guard
+        self.guard = checked_guard(guard)
         self.position = position
         self.name = name
         self._has_warned = False

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guardrail.bench.int8_rate import Int8Product
 from guardrail.bench.timing import Watch, seconds_of
 from guardrail.checkpoint_config import GuardConfig
+
+if TYPE_CHECKING:  # loads onnxruntime, which `guardrail doctor` must be able to do without
+    from guardrail.bench.int8_rate import Int8Product
 
 _PARTS = 8
 """Parts of the array a thread: one that is held up leaves the rest to the others."""
@@ -83,7 +86,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def measure_machine(bandwidth: Bandwidth, product: Int8Product, threads: int, watch: Watch) -> Machine:
+def measure_machine(bandwidth: Bandwidth, product: "Int8Product", threads: int, watch: Watch) -> Machine:
     """Measure with 1, 2, 4, ... and all threads."""
     steps = sorted({*(2**i for i in range(threads.bit_length())), threads})
     read = tuple(Reading(n, bandwidth.gb_per_s(5, threads=n)) for n in watch(steps, "memory bandwidth"))

@@ -1,13 +1,14 @@
 """The entry point `guardrail`: registers the commands and turns errors into one line and an exit code."""
 
 import importlib.metadata
+import itertools
 import os
 import sys
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from guardrail.cli.exits import EXIT_CODES, Exit
-from guardrail.errors import BudgetSpent, ContentStopped, EngineError, GuardError
+from guardrail.errors import BudgetSpent, ContentStopped, EngineError, GuardError, MissingExtra
 
 DESCRIPTION = """\
 Judge prompts and streamed answers with a safety model, token by token, on this machine.
@@ -38,6 +39,7 @@ _COMMANDS = {
     "replay": ("guardrail.cli.replay:replay", "Show what another policy would have done with recorded traffic."),
     "calibrate": ("guardrail.cli.calibrate:calibrate", "Choose thresholds on your own traffic, and write a policy."),
     "bench": ("guardrail.cli.bench:bench", "Measure speed and memory of a model on this machine."),
+    "doctor": ("guardrail.cli.doctor:doctor", "Say what is installed, which model judges, how fast this machine is."),
     "leaktest": ("guardrail.cli.leaktest:leaktest", "List what your chain, agent or gateway lets out after a stop."),
     "mcp": ("guardrail.cli.mcp:mcp", "Screen what passes between an MCP client and a server."),
 }
@@ -117,7 +119,13 @@ def run(arguments: list[str]) -> int:
         result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(Exit.USAGE, error, "see guardrail --help")
+        return _fail(Exit.USAGE, error, _hint(error, arguments))
+    except ModuleNotFoundError as error:
+        if arguments[:1] not in (["train"], ["reward"]) or (error.name or "guardrail").startswith("guardrail"):
+            raise
+        return _fail(
+            Exit.USAGE, MissingExtra((error.name or "").partition(".")[0], "train")
+        )  # torch stands in many files
     except EngineError as error:
         return _fail(Exit.ENGINE, error)
     except BudgetSpent as spent:
@@ -132,6 +140,15 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     return result if isinstance(result, int) else Exit.OK
+
+
+def _hint(error: CycloptsError, arguments: list[str]) -> str:
+    """Return where the command's options are listed, and what somebody forgot who gave too many words."""
+    names = [*itertools.takewhile(lambda word: not word.startswith("-"), arguments[:2])]
+    known = {*_COMMANDS, *_GROUPS}
+    command = [*names[:1], *(names[1:] if names[0] in _GROUPS else [])] if names and names[0] in known else []
+    quotes = "a text of several words needs quotes; " if isinstance(error, UnusedCliTokensError) else ""
+    return f"{quotes}see {' '.join(['guardrail', *command, '--help'])}"
 
 
 def _fail(code: Exit, error: Exception, hint: str = "") -> int:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from guardrail.decision import Decision
+from guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from guardrail.records.record import Record
@@ -29,6 +30,19 @@ class Sink(Protocol):
     def close(self) -> None:
         """Store what waits, and free; closing twice is harmless."""
         ...
+
+
+def checked_sinks(sinks: Sequence[Sink]) -> tuple[Sink, ...]:
+    """Return the sinks as they are.
+
+    Raises:
+        ConfigurationError: one cannot write, such as a file's name, whose letters would be sinks.
+    """
+    if not all(callable(getattr(sink, "write", None)) for sink in sinks):
+        raise ConfigurationError(
+            "sinks are objects that write", hint='such as [guardrail.records.open_sink("records.jsonl")]'
+        )
+    return tuple(sinks)
 
 
 class Store(Protocol):

@@ -44,7 +44,7 @@ class JsonlStore:
         try:
             self._open()
         except OSError as error:
-            raise RecordError(f"cannot open the record file: {error.strerror}") from error
+            raise RecordError(f"cannot open the record file {self._path.name}: {error.strerror}") from error
 
     def append(self, records: Sequence[Record], *, sync: bool) -> None:
         """Append records; what a full disk cut off is taken back, and written again by the next call.

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -80,7 +81,8 @@ def _handle_errors(app: FastAPI) -> None:
     async def http_error(_request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, ServiceError):  # FastAPI's own, around what the body's reading raised
             return error.__cause__.response()
-        return ServiceError(str(error.detail), status=error.status_code, code=_CODES.get(error.status_code)).response()
+        message = f"{error.detail}: {_NO_ROUTE}" if error.status_code == HTTPStatus.NOT_FOUND else str(error.detail)
+        return ServiceError(message, status=error.status_code, code=_CODES.get(error.status_code)).response()
 
 
 def _said(wrong: dict[str, Any]) -> tuple[str, str]:
@@ -91,3 +93,6 @@ def _said(wrong: dict[str, Any]) -> tuple[str, str]:
 
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
+_NO_ROUTE = (
+    "no such path; clients of OpenAI's API need a base_url that ends with /v1, and /openapi.json lists all paths"
+)

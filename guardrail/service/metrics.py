@@ -16,6 +16,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Metrics:
     """The metrics of one server, in a registry of their own. Safe for many threads. A sink of decisions."""
 
+    # long: one statement for each metric, in a row
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._decisions = Counter(

@@ -94,7 +94,8 @@ class Server(uvicorn.Server):
         service, settings = self._app.state.service, self._settings
         info, host = service.guard.engine.info, settings.server.host
         address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
-        keys = f"{len(settings.keys)} keys" if settings.keys else "no keys, every caller is let in"
+        n_keys = len(settings.keys)
+        keys = f"{n_keys} key{'s' * (n_keys > 1)}" if n_keys else "no keys, every caller is let in"
         upstream = settings.upstream.base_url if settings.upstream else "none: /v1/chat/completions answers 503"
         return "\n".join((
             f"guardrail serves {address}",

@@ -28,6 +28,15 @@ def _resolve(secret: SecretStr) -> SecretStr:
 
 Secret = Annotated[SecretStr, AfterValidator(_resolve)]
 
+
+def _address(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://, such as http://localhost:11434/v1")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
 Location = Annotated[
     str,
     AfterValidator(lambda path: _resolve(SecretStr(path)).get_secret_value()),
@@ -167,7 +176,7 @@ class UpstreamSettings(_Section):
         max_response_bytes: largest answer that is read whole.
     """
 
-    base_url: str
+    base_url: Address
     api_key: Secret = SecretStr("")
     forward_authorization: bool = False
     connect_s: float = Field(default=10, gt=0)

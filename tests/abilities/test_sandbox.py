@@ -68,6 +68,7 @@ def test_a_program_reads_and_prints() -> None:
     assert not outcome.is_well
 
 
+# long: most of it is the program that tries to get out
 def test_nothing_outside_can_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No file, no process, no network, no secret, no way to more rights; one program tries them all."""
     secret = tmp_path / "secret"

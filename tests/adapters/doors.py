@@ -27,6 +27,7 @@ async def plain_stream(guard: Guard, script: Script, played: Played, conversatio
         played.hear("finish", out)
 
 
+# long: a class of the framework's own kind, which is imported here only
 def _chat_model(script: Script) -> Any:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -139,6 +140,7 @@ async def agent(guard: Guard, script: Script, played: Played, conversation: str)
     played.hear("checkpoints", [tuple(one) async for one in saver.alist(config)])
 
 
+# long: one run as its users write it, with the class that the framework wants
 async def openai_agents(guard: Guard, script: Script, played: Played, conversation: str) -> None:
     """OpenAI Agents SDK: a streamed run."""
     from agents import Agent, RunConfig, Runner
@@ -206,6 +208,7 @@ async def pydantic_ai(guard: Guard, script: Script, played: Played, conversation
                 played.released += event.delta.content_delta
 
 
+# long: a class of the framework's own kind, which is imported here only
 def _scripted_provider() -> dict[str, Script]:
     """Return the scripts of a LiteLLM provider of our own, by the name of the model that plays them."""
     import litellm

@@ -120,6 +120,7 @@ async def proxy_reader(load: Load, seed: int, habit: Habit) -> None:
                 load.odd[f"proxy: {type(error).__name__}"] += 1
 
 
+# long: one request from its start to its end, in order
 async def _read(load: Load, http: httpx.AsyncClient, habit: Habit, kind: str, rng: random.Random) -> None:
     name = secrets.token_hex(8)
     messages = [{"role": "user", "content": PROMPT}]

@@ -133,6 +133,7 @@ def counted(metrics: str, name: str) -> float:
     return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(name))
 
 
+# long: one campaign from its start to its end, in order
 @pytest.mark.campaign
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("store", ["decisions.db", "decisions.jsonl"])

@@ -45,8 +45,8 @@ def allow_all(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["check"], ["stream"], ["demo"], ["export"], ["verify"], ["evaluate"], ["bench"], ["mcp"], ["leaktest"],
-     ["scan"], ["report"], ["replay"], ["calibrate"], ["train"], ["train", "sft"], ["train", "pretrain"],
+    [[], ["check"], ["stream"], ["demo"], ["doctor"], ["export"], ["verify"], ["evaluate"], ["bench"], ["mcp"],
+     ["leaktest"], ["scan"], ["report"], ["replay"], ["calibrate"], ["train"], ["train", "sft"], ["train", "pretrain"],
      ["train", "tokenizer"], ["records"], ["records", "count"], ["records", "export"], ["records", "prune"]],
     ids=" ".join,
 )  # fmt: skip

@@ -1,3 +1,4 @@
+# long: one pair of models for all its tests
 """Two models behind one guard: who is asked when, whose word counts, and the laws for both."""
 
 import asyncio

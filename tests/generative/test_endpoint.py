@@ -1,3 +1,4 @@
+# long: one server for all its tests
 """A Gen model behind a server: a real one of transformers, and servers that fail in every way they can."""
 
 import asyncio

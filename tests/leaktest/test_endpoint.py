@@ -16,6 +16,7 @@ Reporting = Callable[[Iterable[Drive]], Report]
 Gate = Callable[[Iterator[str]], Iterator[str]]
 
 
+# long: a whole server, which closes over what it is told
 @contextmanager
 def gateway(upstream_url: str, gate: Gate, *, drains: bool = False, header: str = "") -> Iterator[str]:
     """A real gateway: it asks the upstream as a client, gates the text, and answers in OpenAI's format.

@@ -15,11 +15,14 @@ import pytest
 ray = pytest.importorskip("ray", reason="Ray has an environment of its own: make ray-test")
 
 import httpx  # noqa: E402  # behind the skip
+import yaml  # noqa: E402
 from ray import serve  # noqa: E402
+from ray.serve.schema import ServeDeploySchema  # noqa: E402
 
 from guardrail.client import Client, ClientError  # noqa: E402
 from guardrail.errors import ConfigurationError  # noqa: E402
 from guardrail.service.ray import Arguments, _own_settings, build, replica_named  # noqa: E402
+from guardrail.service.settings import load_settings  # noqa: E402
 
 PORT = 18431
 URL = f"http://127.0.0.1:{PORT}"
@@ -226,6 +229,17 @@ def test_the_example_streams_through_both_replicas(tmp_path: Path) -> None:
     *replicas, answer = done.stdout.splitlines()
     assert sum(int(line.split()[1]) for line in replicas) == 20
     assert answer.startswith("Mix flour and water")
+
+
+def test_the_example_for_clusters_is_what_serve_and_the_service_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serve's own schema reads serve.yaml; the application is ours, with settings that replicas start with."""
+    example = Path(__file__).resolve().parents[2] / "examples" / "ray_serve" / "serve.yaml"
+    (application,) = ServeDeploySchema.model_validate(yaml.safe_load(example.read_text("utf-8"))).applications
+    assert application.import_path == f"{build.__module__}:{build.__name__}"
+    arguments = Arguments.model_validate(application.args)
+    assert build(arguments)
+    monkeypatch.setenv("GUARDRAIL_KEY_APP", "a-key-of-sixteen-letters")
+    assert [key.name for key in load_settings(arguments.config, **arguments.settings).keys] == ["app"]
 
 
 def test_without_keys_no_replica_starts_unless_that_is_said() -> None:

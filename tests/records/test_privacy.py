@@ -92,6 +92,7 @@ class TellTale:
         raise OSError(f"cannot close with {self.text}")
 
 
+# long: every call that may tell the text, in one list
 @given(unusual)
 def test_no_message_and_no_log_line_holds_a_piece_of_the_text(text: str) -> None:
     """Though the engine, the sinks and the store all raise with it: it is not theirs alone."""

@@ -16,6 +16,7 @@ from tests.training.labelled_rows import answer_row, prompt_row, write
 UNSAFE = RESPONSE_LABELS.risks.index(RiskLevel.UNSAFE)
 
 
+# long: one set of rows, read in every way
 def test_a_row_may_bring_its_own_teacher(tokenizer: GuardTokenizer, tmp_path: Path) -> None:
     """For prompts and answers, in the order of the heads' labels; it goes before the teacher of all rows."""
     said = {"teacher": [0.1, 0.3, 0.6]}

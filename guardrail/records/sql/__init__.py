@@ -6,7 +6,7 @@ try:
     import alembic as _alembic  # noqa: F401  # asked for here, once, for every module of this package
     import sqlalchemy as _sqlalchemy  # noqa: F401
 except ModuleNotFoundError as error:
-    raise MissingExtra("sqlalchemy and alembic", "sql") from error
+    raise MissingExtra(error.name or "sqlalchemy", "sql") from error
 
 from guardrail.records.sql.deleting import count_rows, delete_rows, files_of
 from guardrail.records.sql.reading import read_rows

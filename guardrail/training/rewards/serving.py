@@ -131,6 +131,7 @@ class Rewards:
         return opinions
 
 
+# long: what is built once, with the two small functions that close over it
 def create_app(settings: RewardServeSettings, *, rewarder: Rewarder | None = None) -> Starlette:
     """Return the application; the models are loaded when it starts.
 

@@ -1,3 +1,4 @@
+# long: one scripted model for all its tests
 """`GuardedModel`: nothing withheld leaves it, streamed or whole, and what is clean leaves unchanged."""
 
 import asyncio

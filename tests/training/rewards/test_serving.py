@@ -1,3 +1,4 @@
+# long: one server for all its tests
 """The rewards over HTTP: shapes, limits, keys, batches, and the clients of OpenRLHF, verl and TRL as they are."""
 
 import asyncio

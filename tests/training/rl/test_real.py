@@ -39,6 +39,7 @@ def write_reward_model(folder: Path, start: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+# long: most of it is the file of settings
 def write_real(folder: Path, *, helpfulness: bool) -> Path:
     """Write models, rows and settings; the policy model is the toy's, which is a checkpoint like any other."""
     toy = ToySettings(warm_steps=60, prompts=24, held_out=4)

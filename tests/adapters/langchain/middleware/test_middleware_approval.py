@@ -221,6 +221,7 @@ def test_a_call_that_was_stopped_stays_stopped_after_a_restart(
     assert state["messages"][2].content == asking.policy.call_message("Violent")
 
 
+# long: most of it is the program of the other process
 @pytest.mark.slow
 def test_another_process_takes_the_answer(tmp_path: Path) -> None:
     """The question is asked in one process and answered in the next, on one SQLite file."""
