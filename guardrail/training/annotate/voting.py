@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, TypedDict
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, create_model, model_validator
 
@@ -37,7 +37,7 @@ class Vote(TypedDict):
 class _Label(BaseModel):
     """An annotator's answer; contradictions are refused, as those of Qwen3Guard-Gen are."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     risk: RiskLevel
     categories: list[str]

@@ -34,7 +34,7 @@ def save_units(units: Iterable[Unit], path: Path) -> None:
 def load_units(path: Path) -> list[Unit]:
     """Return the units that `save_units` wrote."""
     lines = path.read_bytes().decode("utf-8", "surrogatepass").split("\n")[:-1]
-    return [Unit(text, Place(place), is_plain) for text, place, is_plain in map(json.loads, lines)]
+    return [Unit(text, Place(place), *more) for text, place, *more in map(json.loads, lines)]
 
 
 def text_vectors(texts: Sequence[str], settings: EncoderSettings, folder: Path) -> Halves:

@@ -1,7 +1,7 @@
 """What trainers send and are answered: bodies of OpenRLHF's remote reward model, and of our own richer route."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,7 +11,7 @@ from guardrail.training.rewards.values import REWARDS, Completion, Opinion, Rewa
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
 
 class GetReward(_Body):
@@ -54,7 +54,7 @@ class Written(_Body):
         is_thinking: of `text`: whether the rendered prompt ended in `<think>`.
     """
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     prompt: str | list[dict[str, Any]]
     text: str | None = None
@@ -90,7 +90,7 @@ class Reward(_Body):
         kind: the reward; unset takes the server's.
     """
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     completions: list[Written] = Field(min_length=1)
     kind: RewardKind | None = None
