@@ -22,6 +22,7 @@ LOAD := .venvs/load
 FUZZ := .venvs/fuzz
 OTEL := .venvs/otel
 SUPPLY := .venvs/supply
+VERIFY := .venvs/verify-types
 NOTEBOOK := .venvs/notebook
 DOCS := .venvs/docs
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -35,7 +36,7 @@ PACKAGING_TESTS := tests/test_packaging.py tests/test_import_weight.py tests/tes
 PACKAGING_TESTS += $(patsubst %,--ignore=tests/cli/test_%.py,calibrate own replay report sources_stay)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast campaign fuzz check lint format types wheel wheel-test optimum-test ray-test otel-test notebook-test docs docs-links audit sbom lock clean
+.PHONY: help demo test test-fast campaign fuzz check lint format types style verify-types wheel wheel-test optimum-test ray-test otel-test notebook-test docs docs-links audit sbom lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -71,6 +72,16 @@ format: $(TEST)/.ready  ## rewrite the sources in the one format
 
 types: $(TEST)/.ready  ## types, strictly
 	$(TEST)/bin/mypy --explicit-package-bases $(SOURCES)
+
+style: $(TEST)/.ready  ## lengths, annotations and handlers, and every outlier with its reason
+	$(TEST)/bin/python tools/style_table.py
+
+# What the adapters import stands in the environment of the tests; the package itself is the wheel.
+verify-types: $(VERIFY)/.ready wheel  ## types of the public API, as the users of the wheel see them
+	$(VERIFY)/bin/python $(PIP_INSTALL) --no-deps --force-reinstall dist/*.whl
+	cd $(TEST)/lib/python3*/site-packages && pwd > $(CURDIR)/$(VERIFY)/beside.pth
+	mv $(VERIFY)/beside.pth $(VERIFY)/lib/python3*/site-packages/
+	$(VERIFY)/bin/python -P tools/verify_types.py
 
 wheel: $(TEST)/.ready  ## build dist/*.whl
 	rm -rf build dist
@@ -190,6 +201,11 @@ $(DOCS)/.ready: constraints/docs.txt pyproject.toml
 	$(call fresh,$(DOCS))
 	$(DOCS)/bin/python $(PIP_LOCKED) -r constraints/docs.txt
 	$(DOCS)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VERIFY)/.ready: constraints/verify-types.txt
+	$(call fresh,$(VERIFY))
+	$(VERIFY)/bin/python $(PIP_LOCKED) -r constraints/verify-types.txt
 	@touch $@
 
 # Where no wheel of atheris fits, pip builds it, which needs clang.

@@ -108,7 +108,7 @@ class _Second:
         self._unread = deque(pushed)
         self._n_read = 0
         self._is_open = False
-        self.reader = open_reader()
+        self.reader: AnswerReader = open_reader()
 
     def push(self, delta: str, *, thinking: bool) -> None:
         """Keep text until it is asked about."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,7 +37,7 @@ class KVCalibration(BaseModel):
         files: file name -> SHA-256, hexadecimal.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     texts_sha256: str
     n_texts: int
@@ -62,7 +62,7 @@ class Manifest(BaseModel):
         kv_int8: the calibration of the int8 KV cache; None where there is none.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["guardrail-export"] = FORMAT
     schema_version: Literal[1] = 1

@@ -95,11 +95,11 @@ class Gate:
         self.failure: Failure | None = None
         self.cause: Reason | None = None
         self.stop_offset: int | None = None
-        self.fed_chars = 0
-        self.released_chars = 0
-        self.judged_chars = 0
-        self.is_stopped = False
-        self.is_finished = False
+        self.fed_chars: int = 0
+        self.released_chars: int = 0
+        self.judged_chars: int = 0
+        self.is_stopped: bool = False
+        self.is_finished: bool = False
 
     def feed(self, text: str) -> str:
         """Take text; return what may leave at once: all of it in optimistic mode, none in the holding modes.

@@ -19,6 +19,7 @@ from guardrail.engines.base import Engine, ModelInfo
 from guardrail.judging import Judging
 from guardrail.loading import Loading
 from guardrail.normalising.reader import with_twin
+from guardrail.policy import Policy
 from guardrail.policy_file import PolicySource, load_policy
 from guardrail.prefixes import Owner
 from guardrail.reader import Reader
@@ -68,10 +69,10 @@ class Guard(Loading, Judging, ToolChecks, Batches):
             ConfigurationError: what should be a sink is none.
         """
         self.engine = engine
-        self.policy = load_policy(policy)
+        self.policy: Policy = load_policy(policy)
         self._failed_writes = [0]
         self.reader: Reader = TokenReader(tokenizer) if isinstance(tokenizer, GuardTokenizer) else tokenizer
-        self.sinks = checked_sinks(sinks)
+        self.sinks: tuple[Sink, ...] = checked_sinks(sinks)
         check_categories(self.policy, self.models)
         self._identity = identify(engine, self.policy)
         self._kept = KeptTapes(engine, kept_bytes) if kept_bytes else None

@@ -74,8 +74,8 @@ class TokenAnswer:
         self._n_judged = 0
         self._warm = _Warm([], [])
         self._last: TokenVerdict | None = None
-        self.n_windows = 1
-        self.n_dropped_turns = 0
+        self.n_windows: int = 1
+        self.n_dropped_turns: int = 0
 
     def open(self) -> Steps[None]:
         """Read what stands before the answer.

@@ -260,7 +260,7 @@ class Tapes:
         """
         self.engine = engine
         self._kept = kept
-        self.owner = owner or Owner()
+        self.owner: Owner = owner or Owner()
 
     def open(self, ids: list[int]) -> Steps[Tape]:
         """Return a tape that holds the beginning of `ids`, or nothing, and never all of them.

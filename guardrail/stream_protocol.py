@@ -4,7 +4,7 @@ The service and `guardrail.client` both read it here; docs/stream_api.md explain
 answer (Unicode code points), half-open; probabilities lie in [0, 1].
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
@@ -21,7 +21,7 @@ BEFORE_ALL = -1
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
 
 class OpenFrame(_Part):

@@ -23,6 +23,11 @@ from guardrail.engines.base import Engine, Feed, FloatArray, Logits, ModelInfo, 
 from guardrail.errors import ConfigurationError, EngineError
 from guardrail.taxonomy import PROMPT_LABELS, RESPONSE_LABELS, LabelSet, RiskLevel, category_name
 
+__all__ = [
+    "Breakage", "EngineAround", "FailingEngine", "FakeEngine", "FakeSession", "HashEngine", "Judge", "Judged",
+    "MarkerEngine", "default_tokenizer", "default_tokenizer_file", "hanging", "not_a_number", "raising", "wrong_shape",
+]  # fmt: skip
+
 Judged = tuple[RiskLevel, str, float]
 """The risk level, the category, and the level's probability in (0.5, 1)."""
 
@@ -46,7 +51,7 @@ class FakeSession:
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.judged: list[Judged] = []
-        self.is_closed = False
+        self.is_closed: bool = False
 
     @property
     def length(self) -> int:
@@ -271,7 +276,7 @@ class FailingEngine(EngineAround):
         """
         super().__init__(inner)
         self._at_step, self._breakage = at_step, breakage
-        self.n_steps = 0
+        self.n_steps: int = 0
 
     def step(self, feeds: Sequence[Feed]) -> list[Logits]:
         """Step, and break when it is time; a step that raises leaves its sessions as they were."""

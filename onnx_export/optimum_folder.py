@@ -6,7 +6,7 @@ No manifest.json: the graph is none of ours, and only `optimum_engine.py` runs i
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,7 +27,7 @@ class Quantised(BaseModel):
         float_matmuls: matrix products that stayed float32.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     weight_matmuls: int = 0
     activation_matmuls: int = 0
@@ -49,7 +49,7 @@ class OptimumManifest(BaseModel):
         versions: package -> version that made the folder.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     format: Literal["guardrail-optimum"] = FORMAT
     name: str

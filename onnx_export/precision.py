@@ -9,6 +9,7 @@ from guardrail.errors import ConfigurationError
 
 Precision = Literal["fp32", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""Of the weights, as they can be chosen."""
 
 BLOCK_SIZES = (32, 64, 128, 256)
 """Weights that may share one scale."""

@@ -119,13 +119,18 @@ def test_reference_pages_say_what_the_code_says(made: dict[str, ModuleType]) -> 
     """Every command, route, key, field, metric and error, and a group for every public name."""
     tables = made["table_pages"].pages()
     commands = made["cli_pages"].pages()
-    assert {"train own", "records prune", "check"} <= set(re.findall(r"`guardrail ([a-z -]+)`", commands["cli/index.md"]))
+    assert {"train own", "records prune", "check"} <= set(
+        re.findall(r"`guardrail ([a-z -]+)`", commands["cli/index.md"])
+    )
     assert "--explain" in commands["cli/check.md"]
     assert len(commands) - 1 >= len([name for name in build() if not name.startswith("-")])
     assert "`POST /v1/moderations`" in made["http_pages"].pages()["http.md"]
     assert "`debounce`" in tables["policy_file.md"]
     assert "| `saved_tokens` |" in tables["record_schema.md"]
-    assert "| `guardrail_decisions_total` | counter | `direction`, `action`, `reason`, `category` |" in tables["metrics.md"]
+    assert (
+        "| `guardrail_decisions_total` | counter | `direction`, `action`, `reason`, `category` |"
+        in tables["metrics.md"]
+    )
     assert "| `EngineTimeout` | `EngineError` | yes |" in tables["errors.md"]
     assert "`max_body_bytes`" in tables["settings.md"]
     assert ".. autoclass:: guardrail.Guard\n" in made["api_pages"].package_page()

@@ -72,7 +72,9 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0]).resolve()
     n_pages = len(list(folder.rglob("*.html")))
     found = faults(folder) if n_pages else [f"{folder}: no page"]
-    print(*found or [f"{n_pages} pages: nothing is fetched from elsewhere, every link inside leads somewhere"], sep="\n")
+    print(
+        *found or [f"{n_pages} pages: nothing is fetched from elsewhere, every link inside leads somewhere"], sep="\n"
+    )
     return bool(found)
 
 

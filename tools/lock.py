@@ -35,9 +35,11 @@ LOCKS = {
         *("constraints/otel.in", "constraints/wheel-test.in"),
     ],
     "supply.txt": ["constraints/supply.in"],
+    "verify-types.txt": ["constraints/verify-types.in"],
     "docs.txt": [
         *("pyproject.toml", "constraints/build.in", "--extra", "agents", "--extra", "litellm", "--extra", "service"),
-        *("--extra", "mcp", "--extra", "pydantic-ai", "--extra", "openai-agents", "constraints/docs.in"),
+        *("--extra", "mcp", "--extra", "pydantic-ai", "--extra", "openai-agents", "--extra", "export"),
+        "constraints/docs.in",
     ],
     "notebook.txt": [
         *("pyproject.toml", "constraints/build.in"),

@@ -15,15 +15,27 @@ from pathlib import Path
 from typing import Any
 
 PUBLIC = (
-    "guardrail", "guardrail.client", "guardrail.leaktest", "guardrail.records", "guardrail.service", "guardrail.testing",
-    "guardrail.onnx_export", "guardrail.adapters.langchain", "guardrail.adapters.litellm", "guardrail.adapters.mcp",
-    "guardrail.adapters.openai_agents", "guardrail.adapters.pydantic_ai",
+    "guardrail", "guardrail.client", "guardrail.leaktest", "guardrail.onnx_export", "guardrail.records",
+    "guardrail.service", "guardrail.testing", "guardrail.adapters.langchain", "guardrail.adapters.litellm",
+    "guardrail.adapters.mcp", "guardrail.adapters.openai_agents", "guardrail.adapters.pydantic_ai",
 )  # fmt: skip
 """Packages that users import from."""
 
+_GATEWAY = "guardrail.adapters.litellm.guardrail.StreamGuardrail"
+UNSEEN = {
+    f"{_GATEWAY}.{name}"
+    for name in (
+        "apply_guardrail", "async_moderation_hook", "async_post_call_streaming_iterator_hook",
+        "async_post_call_success_hook", "async_pre_call_hook", "get_supported_event_hooks",
+    )
+}  # fmt: skip
+"""Members that only name types of `litellm.types`: pyright knows them when it checks a file, but not in this mode
+(1.1.414, litellm 1.108). Each must still be told of, so that one that is no longer needed is noticed.
+"""
+
 
 def exported(packages: Iterable[str] = PUBLIC) -> set[str]:
-    """Return the full names of all that the packages export, where it is defined, and of our classes it derives from."""
+    """Return the full names of what the packages export, where it is defined, and of our classes it derives from."""
     found: set[str] = set()
     for package in packages:
         module = importlib.import_module(package)
@@ -39,7 +51,7 @@ def incomplete(symbols: Iterable[Mapping[str, Any]], names: set[str]) -> list[st
     """Return a line for each fault of pyright's report that lies in one of the names, or in a member of it."""
     lines = []
     for symbol in symbols:
-        if not any(symbol["name"] == name or symbol["name"].startswith(f"{name}.") for name in names):
+        if not _is_in(symbol["name"], names):
             continue
         for fault in symbol["diagnostics"]:
             if fault["severity"] == "error":
@@ -61,6 +73,12 @@ def verify() -> dict[str, Any]:
     return report
 
 
+def _is_in(symbol: str, names: set[str]) -> bool:
+    """Whether a symbol is one of the names, or a member of one."""
+    parts = symbol.split(".")
+    return any(".".join(parts[:n]) in names for n in range(1, len(parts) + 1))
+
+
 def _place(value: object) -> str:
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
 
@@ -68,10 +86,16 @@ def _place(value: object) -> str:
 def main() -> int:
     """Print what is not typed completely in the public API; return 1 if there is anything, or nothing was looked at."""
     report, names = verify(), exported()
-    faults = sorted({*incomplete(report["symbols"], names)})
+    told = {*incomplete(report["symbols"], names)}
+    unseen = {line for line in told if line.partition(": ")[0] in UNSEEN}
+    faults = sorted(told - unseen)
+    faults += sorted(f"{one}: take it out of UNSEEN" for one in UNSEEN - {line.partition(": ")[0] for line in unseen})
     print("\n".join(faults))
-    n_looked_at = sum(any(one["name"] == name or one["name"].startswith(f"{name}.") for name in names) for one in report["symbols"])
-    print(f"public API: {len(names)} names, {n_looked_at} symbols, {len(faults)} faults")
+    n_looked_at = sum(_is_in(one["name"], names) for one in report["symbols"])
+    print(
+        f"public API: {len(names)} names, {n_looked_at} symbols, {len(faults)} faults; "
+        f"{len(unseen)} that only pyright's mode makes"
+    )
     print(f"all modules: {100 * report['completenessScore']:.1f} % of symbols have a known type")
     return int(bool(faults) or not n_looked_at)
 

@@ -31,6 +31,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, SystemMessage, ToolMessage
 from langchain_core.messages import ToolCall as LangChainCall
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
@@ -102,8 +103,8 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
             ConfigurationError: `guard` is no Guard, or the policy cannot be read (PolicyError).
         """
         super().__init__()
-        self.tools = []
-        self.guard = checked_guard(guard) if policy is None else checked_guard(guard).with_policy(policy)
+        self.tools: Sequence[BaseTool] = []
+        self.guard: Guard = checked_guard(guard) if policy is None else checked_guard(guard).with_policy(policy)
         self._read: Recent[bool] = Recent()
         self._systems: Recent[SystemMessage | None] = Recent()
 

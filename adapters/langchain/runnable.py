@@ -56,7 +56,7 @@ class GuardRunnable(Joining, Runnable[Any, Any]):
         Raises:
             ConfigurationError: `guard` is no Guard.
         """
-        self.guard = checked_guard(guard)
+        self.guard: Guard = checked_guard(guard)
         self.position = position
         self.name = name
         self._has_warned = False

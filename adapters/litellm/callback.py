@@ -32,7 +32,7 @@ class GuardCallback(CustomLogger):
             on_flag: told of each decision that is flagged, or would have been a stop.
         """
         super().__init__()
-        self.guard = shadow_of(guard)
+        self.guard: Guard = shadow_of(guard)
         self._on_flag = on_flag
 
     def log_success_event(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from inspect import signature
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.types.guardrails import LitellmParams
@@ -27,7 +27,7 @@ class Settings(BaseModel):
         guard: `module:function` that returns a Guard, in the place of all the others but `policy`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     model: str | None = None
     policy: str | None = None

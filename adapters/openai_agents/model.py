@@ -41,7 +41,7 @@ class GuardedModel(Model):
     def __init__(self, inner: Model, guard: Guard) -> None:
         self.inner = inner
         self.guard = guard
-        self.turns = Turns(guard)
+        self.turns: Turns = Turns(guard)
 
     async def get_response(
         self,

@@ -1,7 +1,7 @@
 """What the clients send over HTTP and how they read the answers; no I/O."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,14 +22,15 @@ class ClientError(GuardError):
 
     def __init__(self, message: str, *, status: int | None = None, code: str | None = None) -> None:
         super().__init__(message)
-        self.status, self.code = status, code
-        self.retryable = status in (None, 408, 429, 503)
+        self.status: int | None = status
+        self.code: str | None = code
+        self.retryable: bool = status in (None, 408, 429, 503)
 
 
 class _Result(BaseModel):
     """One of OpenAI's results; of its fields only ours is read."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     guardrail: Record
 
@@ -37,7 +38,7 @@ class _Result(BaseModel):
 class _Moderation(BaseModel):
     """OpenAI's answer."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     results: tuple[_Result]
 
@@ -74,13 +75,13 @@ def refusal(status: int, body: bytes) -> ClientError:
 
 
 class _Error(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     message: str
     code: str | None = None
 
 
 class _Envelope(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     error: _Error

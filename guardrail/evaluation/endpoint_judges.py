@@ -1,7 +1,7 @@
 """Judges behind HTTP: a moderation endpoint as OpenAI has it, our own service, and a service of anybody's."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -79,7 +79,7 @@ class Moderation:
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class ModerationResult(_Part):

@@ -37,7 +37,7 @@ class Upstream:
         Raises:
             OSError: the port is taken.
         """
-        self.meter = Meter()
+        self.meter: Meter = Meter()
         self.canary = canary
         self.pace_s = pace_s
         self._server = _Server((host, port), self)

@@ -24,9 +24,9 @@ class TwinReading:
     def __init__(self, reader: AnswerReader, same: Sequence[tuple[str, bool]]) -> None:
         """Start with text that raw text and twin begin with, and whether it is reasoning."""
         self.reader = reader
-        self.places = Places(sum(len(text) for text, _ in same))
+        self.places: Places = Places(sum(len(text) for text, _ in same))
         self.found: deque[TokenVerdict] = deque()
-        self.reached = 0
+        self.reached: int = 0
         self._first_difference: int | None = None
         self._unread = deque(same)
         self._is_open = False

@@ -7,7 +7,7 @@ what they came to. Whoever is killed at any moment leaves nothing half written.
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -32,7 +32,7 @@ class Plan(BaseModel):
         runtime: of the engine, as far as it changes verdicts.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
     input: str
@@ -56,7 +56,7 @@ class Manifest(BaseModel):
         tally: what its rows came to; None while it is under way.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     plan: Plan
     output_sha256: str | None = None

@@ -34,7 +34,11 @@ class ServiceError(GuardError):
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.message, self.status, self.type, self.code, self.param = message, status, type, code, param
+        self.message: str = message
+        self.status: int = status
+        self.type: str = type
+        self.code: str | None = code
+        self.param: str | None = param
         self.retry_after_s = retry_after_s
 
     @property

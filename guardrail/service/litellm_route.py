@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict
@@ -53,7 +53,7 @@ class BasicRequest(BaseModel):
             `streaming_transform_mode: incremental_diff`, and so shows only what this answer has in `texts`.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     input_type: Literal["request", "response"]
     litellm_call_id: str | None = None

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,7 +40,7 @@ class ModerationRequest(BaseModel):
         tokens: whether an answer's result tells of every token.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     input: str | list[str] | list[dict[str, Any]] | None = None
     messages: list[dict[str, Any]] | None = None
@@ -57,7 +57,7 @@ class ChatModerationRequest(BaseModel):
         model: as elsewhere.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     input: list[dict[str, Any]] | list[list[dict[str, Any]]]
     model: str | None = None

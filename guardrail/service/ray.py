@@ -10,7 +10,7 @@ there is no such stream: clients fail closed, and no text is released that nobod
 import random
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,7 +44,7 @@ class Arguments(BaseModel):
         drain_s: seconds that what is under way gets to end when a replica is taken away.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     config: Path | None = None
     settings: dict[str, Any] = {}

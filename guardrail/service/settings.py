@@ -5,7 +5,7 @@ Flags win over the environment (`GUARDRAIL_SERVER__PORT=9000`), the environment 
 
 import tomllib
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -25,7 +25,7 @@ from guardrail.service.sections import (
 class Settings(BaseSettings):
     """All of it."""
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         extra="forbid",
         frozen=True,
         env_prefix="GUARDRAIL_",

@@ -20,7 +20,7 @@ class NotUnderstood(GuardError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.message = f"guardrail: {message}; nothing of it was passed on"
+        self.message: str = f"guardrail: {message}; nothing of it was passed on"
 
 
 class AnswerStopped(ContentStopped):

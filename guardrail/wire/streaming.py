@@ -74,7 +74,7 @@ class GatedStream:
         self._ask_again = ask_again
         self._usage: Any = None
         self.gate: Gate | None = None
-        self.is_settled = False
+        self.is_settled: bool = False
 
     async def pieces(self) -> AsyncGenerator[Any]:
         """Yield what may leave; the LLM's stream is closed at a stop, before the last pieces are given out.
