@@ -137,7 +137,7 @@ lock: $(LOCK)/.ready  ## write the pins in constraints/ anew
 	$(LOCK)/bin/python tools/lock.py $(LOCK_ARGS)
 
 clean:  ## remove environments, builds and caches
-	rm -rf .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venvs build dist docs/files docs/reference *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(DEMO)/.ready: constraints/demo.txt pyproject.toml

@@ -1,4 +1,4 @@
-"""The documentation hangs together: every page is in the menu, every link leads somewhere, and the tutorial prints what it shows.
+"""The documentation hangs together: pages are in the menu, links lead somewhere, the tutorial prints what it shows.
 
 The site itself is built by `make docs`, whose pages from the code are made here too, without Sphinx.
 """
