@@ -45,7 +45,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         rows, mine = Path(folder) / "rows.csv", Path(folder) / "mine"
         write_rows(rows)
-        options = ["--output", str(mine), "--epochs", "3", "--no-mix", "--threads", "1"]
+        options = ["--output", str(mine), "--epochs", "5", "--no-mix", "--threads", "1"]
         subprocess.run([sys.executable, "-m", "guardrail.cli", "train", "own", str(rows), *options], check=True)
         with Guard.load(mine / "model", policy=mine / "policy.toml") as guard:
             show("after", guard)

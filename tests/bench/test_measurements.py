@@ -2,6 +2,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from guardrail.bench.decode import _Round, _summed_up
 from guardrail.bench.int8_rate import product_model
 from guardrail.bench.report import Report
 from guardrail.bench.reread import N_TOKENS, Fit
@@ -47,7 +48,17 @@ def test_shares_and_ratios_belong_to_their_times(report: Report) -> None:
     assert report.decode.share_of_limit == first.share_of_limit.median
     assert (first.context, last.context) == (32, 64)
     assert last.bytes_per_token > first.bytes_per_token
-    assert first.limit_ms == pytest.approx(first.bytes_per_token / first.gb_per_s.median / 1e6, rel=0.5)
+    at_median_ms = first.bytes_per_token / first.gb_per_s.median / 1e6  # equal but for the mean of the middle rounds
+    assert first.limit_ms >= at_median_ms * (1 - 1e-9)
+
+
+def test_a_limit_is_that_of_its_rounds() -> None:
+    """The median of the rounds' own limits, and each round's share of its own."""
+    rounds = [_Round(gb_per_s, ours_ms, []) for gb_per_s, ours_ms in ((10.0, [4.0, 5.0, 6.0]), (20.0, [2.0]))]
+    at = _summed_up(32, 30_000_000, rounds)
+    assert at.limit_ms == pytest.approx((3.0 + 1.5) / 2)
+    assert at.share_of_limit.median == pytest.approx((3.0 / 5.0 + 1.5 / 2.0) / 2)
+    assert (at.ms.n, at.torch_ms, at.ratio_to_torch) == (4, None, None)
 
 
 def test_the_fastest_llm_is_that_of_the_best_chunk(report: Report) -> None:
