@@ -122,11 +122,10 @@ class Guard(Loading, Judging, ToolChecks, Batches):
 
     def with_policy(self, policy: PolicySource, *, sinks: Sequence[Sink] | None = None) -> "Guard":
         """Return a guard with another policy on the same engine; sinks stay unless given, and what they lost."""
-        sinks_or_own = self.sinks if sinks is None else sinks
-        guard = Guard(self.engine, self.reader, policy=policy, sinks=sinks_or_own, kept_bytes=0)
+        guard = Guard(self.engine, self.reader, policy=policy, sinks=sinks or (), kept_bytes=0)
         guard._kept = self._kept
         if sinks is None:
-            guard._failed_writes = self._failed_writes
+            guard.sinks, guard._failed_writes = self.sinks, self._failed_writes
         return guard
 
     def check_prompt(

@@ -32,9 +32,9 @@ from guardrail.token_reader import TokenReader
 
 ENGINES = ("onnx", "torch")
 DEFAULT_PRECISION = "int8"
+EMBEDDED = "default"  # as commands and settings name the embedded model
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_MEANT = {"default": "Guard.default() loads the embedded model"}
 _HUB_FILES = [CONFIG_FILE, TOKENIZER_FILE, *TEMPLATE_FILES, "*.safetensors", "model.safetensors.index.json"]
 
 
@@ -275,7 +275,8 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
 def _download(source: str, revision: str | None, token: str | None, *, offline: bool) -> Path:
     """Return the folder of a hub repository, downloaded unless it is cached."""
     if not _HUB_ID.fullmatch(source):
-        hint = "it is a file: give its folder" if os.path.isfile(source) else _MEANT.get(source, "")  # noqa: PTH113
+        meant = "Guard.default() loads the embedded model" if source == EMBEDDED else ""
+        hint = "it is a file: give its folder" if os.path.isfile(source) else meant  # noqa: PTH113
         what = f"{source!r} is neither a folder nor a hub id such as Qwen/Qwen3Guard-Stream-0.6B"
         raise ConfigurationError(what, hint=hint)
     try:

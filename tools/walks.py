@@ -1,7 +1,7 @@
 """Which files data passes: a prompt through a chain, a delta through the HTTP stream, a row, a checkpoint.
 
-    python tools/walks.py            # all four
-    python tools/walks.py chain      # chain, stream, recipe or export
+    python -m tools.walks            # all four
+    python -m tools.walks chain      # chain, stream, recipe or export
 
 Runs each for real, and prints the files of the package in the order in which they are first entered, how often each is
 entered from another one, and from which. A file that is entered once and leaves at once adds little; two that enter
@@ -15,8 +15,9 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
+from shutil import copytree
 from types import FrameType
 from typing import Any
 
@@ -30,10 +31,11 @@ class Walk:
     def __init__(self) -> None:
         self.steps: Counter[tuple[str, str]] = Counter()
         self.order: dict[str, None] = {}
+        self.is_over = False
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         """See `sys.setprofile`."""
-        if event == "call" and (here := _name(frame)):
+        if not self.is_over and event == "call" and (here := _name(frame)):
             back = frame.f_back
             while back and not _name(back):  # foreign code in between: the standard library, a framework
                 back = back.f_back
@@ -68,6 +70,7 @@ def walking() -> Iterator[Walk]:
     try:
         yield walk
     finally:
+        walk.is_over = True  # threads that go on keep their profile function
         sys.setprofile(None)
         threading.setprofile(None)
 
@@ -94,33 +97,25 @@ def stream(_: Path) -> Walk:
 
     from guardrail.service import create_app
 
-    with walking() as walk, TestClient(create_app(), base_url="http://localhost") as client:
+    with ExitStack() as stack, walking() as walk:  # over before the service ends
+        client = stack.enter_context(TestClient(create_app(), base_url="http://localhost"))
         opened = client.post("/v1/streams", json={"messages": [{"role": "user", "content": "What do you think?"}]})
         walk.steps.clear()
         walk.order.clear()
         for word in HARMFUL.split():
             client.post(f"/v1/streams/{opened.json()['id']}/deltas", json={"text": f"{word} "})
-        sys.setprofile(None)
-        threading.setprofile(None)
-        found = Walk()
-        found.steps.update(walk.steps)
-        found.order.update(walk.order)
-    return found
+    return walk
 
 
 def recipe(folder: Path) -> Walk:
     """Return the walk of rows through two stages of the recipe, as the command runs them."""
     from guardrail.cli.main import run
 
-    config = ROOT / "examples" / "recipe" / "tiny.toml"
-    for name in ("tiny_models.py", "tiny_human.jsonl", "tiny_rows.jsonl", "tiny_german.txt"):
-        (folder / "examples" / "recipe").mkdir(parents=True, exist_ok=True)
-        (folder / "examples" / "recipe" / name).write_bytes(config.with_name(name).read_bytes())
-    copied = folder / "examples" / "recipe" / "tiny.toml"
-    copied.write_text(config.read_text("utf-8"), "utf-8")
+    copied = folder / "examples" / "recipe"
+    copytree(ROOT / "examples" / "recipe", copied)
     with chdir(folder), walking() as walk:
         for stage in ("synthesise", "respond"):
-            run(["train", stage, "--config", str(copied)])
+            run(["train", stage, "--config", str(copied / "tiny.toml")])
     return walk
 
 
@@ -146,8 +141,11 @@ WALKS: dict[str, Callable[[Path], Walk]] = {"chain": chain, "stream": stream, "r
 def main() -> None:
     """Print the walks that are asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("walks", nargs="*", choices=[[], *WALKS], default=[*WALKS])
-    for name in parser.parse_args().walks:
+    parser.add_argument("walks", nargs="*", metavar="WALK", help=f"{', '.join(WALKS)}; all without one")
+    walks = parser.parse_args().walks or [*WALKS]
+    if unknown := sorted({*walks} - WALKS.keys()):
+        parser.error(f"there is no {', '.join(unknown)}")
+    for name in walks:
         with tempfile.TemporaryDirectory() as folder:
             walk = WALKS[name](Path(folder))
         print(f"\n{name}: {len(walk.order)} files, entered {sum(walk.steps.values()):,} times")

@@ -104,7 +104,9 @@ class GuardMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         """
         super().__init__()
         self.tools: Sequence[BaseTool] = []
-        self.guard: Guard = checked_guard(guard) if policy is None else checked_guard(guard).with_policy(policy)
+        self.guard: Guard = checked_guard(guard)
+        if policy is not None:
+            self.guard = guard.with_policy(policy)
         self._read: Recent[bool] = Recent()
         self._systems: Recent[SystemMessage | None] = Recent()
 

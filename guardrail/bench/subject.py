@@ -18,10 +18,9 @@ from guardrail.engines.runtime import KVPrecision, Runtime
 from guardrail.engines.scheduled import ScheduledEngine
 from guardrail.errors import ConfigurationError
 from guardrail.exported import KV_MODEL_FILE, is_export
-from guardrail.loader import cache_folder, embedded_folder, exported_folder, find_checkpoint, load_model
+from guardrail.loader import EMBEDDED, cache_folder, embedded_folder, exported_folder, find_checkpoint, load_model
 
 RANDOM_06B = "06b"
-EMBEDDED = "default"
 
 _READ_AT_ONCE = 512
 _ROOM = 128

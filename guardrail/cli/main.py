@@ -120,12 +120,10 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
     except CycloptsError as error:
         return _fail(Exit.USAGE, error, _hint(error, arguments))
-    except ModuleNotFoundError as error:
+    except ModuleNotFoundError as error:  # torch is imported in many files of the training
         if arguments[:1] not in (["train"], ["reward"]) or (error.name or "guardrail").startswith("guardrail"):
             raise
-        return _fail(
-            Exit.USAGE, MissingExtra((error.name or "").partition(".")[0], "train")
-        )  # torch stands in many files
+        return _fail(Exit.USAGE, MissingExtra((error.name or "").partition(".")[0], "train"))
     except EngineError as error:
         return _fail(Exit.ENGINE, error)
     except BudgetSpent as spent:

@@ -8,9 +8,8 @@ from guardrail.assets import DEFAULT_MANIFEST_SHA256
 from guardrail.doctor.checks import Check, State, failed, ok, one_line, warning
 from guardrail.errors import GuardError
 from guardrail.exported import is_export, read_manifest
-from guardrail.loader import LoadedModel, embedded_folder, find_checkpoint, load_default, load_model
+from guardrail.loader import EMBEDDED, LoadedModel, embedded_folder, find_checkpoint, load_default, load_model
 
-EMBEDDED = "default"
 PUBLISHED = "Qwen/Qwen3Guard-Stream-0.6B"
 """The model that production is told to load."""
 

@@ -9,7 +9,6 @@ from guardrail.doctor.checks import Check, State, failed, ok, one_line
 from guardrail.doctor.environment import Variable, environment_check, hub_folder, is_offline, read_variables
 from guardrail.doctor.machine import MachineFacts, machine_checks, read_machine
 from guardrail.doctor.models import (
-    EMBEDDED,
     HubCopy,
     ModelFacts,
     check_files,
@@ -21,7 +20,7 @@ from guardrail.doctor.models import (
 from guardrail.doctor.packages import Installation, installation_checks, read_installation
 from guardrail.doctor.trial import Speed, Trial, measure_speed, try_model
 from guardrail.errors import EngineError, PolicyError
-from guardrail.loader import LoadedModel
+from guardrail.loader import EMBEDDED, LoadedModel
 from guardrail.policy import Policy
 from guardrail.policy_file import load_policy
 

@@ -11,8 +11,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from guardrail.errors import ConfigurationError
 from guardrail.file_hash import hash_file
+from guardrail.loader import EMBEDDED
 from guardrail.training.examples import LEAST_LENGTH
-from guardrail.training.own.starting import EMBEDDED
 from guardrail.training.settings import Count, NotNegative, Positive, Seed, Share
 from guardrail.whole_files import write_whole
 

@@ -11,14 +11,11 @@ from guardrail.checkpoint_config import GuardConfig, tensor_shapes
 from guardrail.decision import Direction
 from guardrail.errors import ConfigurationError
 from guardrail.exported import is_export
-from guardrail.loader import embedded_folder, find_checkpoint
+from guardrail.loader import EMBEDDED, embedded_folder, find_checkpoint
 from guardrail.onnx_export.parts import Matrix
 from guardrail.onnx_export.reading import read_tensors
 from guardrail.taxonomy import LabelSet
 from guardrail.whole_files import write_whole
-
-EMBEDDED = "default"
-"""Name of the embedded model; its weights are read back from the export that is shipped."""
 
 _HEADS = {Direction.PROMPT: "query_category_head.weight", Direction.RESPONSE: "category_head.weight"}
 _DTYPES = {"bfloat16": "bf16", "float16": "f16"}

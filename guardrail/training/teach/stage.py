@@ -12,7 +12,7 @@ harmful at a known place and tool results, where a few words among many decide, 
 import gzip
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from guardrail.scores import softmax
 from guardrail.taxonomy import RiskLevel
 from guardrail.training.corpus import family_of
 from guardrail.training.distil.texts import Place, Unit
-from guardrail.training.distil.vectors import UNITS_FILE, VECTORS_FOLDER, load_units, text_vectors
+from guardrail.training.distil.vectors import UNITS_FILE, VECTORS_FOLDER, Halves, load_units, text_vectors
 from guardrail.training.examples import select_rows
 from guardrail.training.recipe.rows import place_of
 from guardrail.training.settings import load_settings
@@ -90,15 +90,16 @@ def run(settings: TeachSettings) -> None:
         for name, source in settings.sources.items()
         for row in select_rows(settings.data_dir / name, replace(source, as_answer=False), settings.seed)
     ]
-    rows += _unit_rows(settings, {text for one in rows for text in one.known})
+    units = _units(settings)
+    rows += _unit_rows(units, {text for one in rows for text in one.known})
     settings.output.mkdir(parents=True, exist_ok=True)
-    said, figures = teach(rows, settings)
+    said, figures = teach(rows, settings, units)
     _write(rows, said, settings.output)
     write_whole(settings.output / "teachers.json", json.dumps(figures, indent=1).encode())
 
 
-def _unit_rows(settings: TeachSettings, known: set[str]) -> list[Taught]:
-    """Return the texts of a distillation that are not known from rows, each where it stands in a conversation.
+def _units(settings: TeachSettings) -> list[Unit]:
+    """Return the texts of the distillation, if one is named.
 
     Raises:
         ConfigurationError: there are none.
@@ -110,7 +111,11 @@ def _unit_rows(settings: TeachSettings, known: set[str]) -> list[Taught]:
         raise ConfigurationError(
             f"{path} does not exist", hint="run `guardrail train distil` first, or leave `units` out"
         )
-    units = load_units(path)
+    return load_units(path)
+
+
+def _unit_rows(units: Sequence[Unit], known: set[str]) -> list[Taught]:
+    """Return the texts of a distillation that are not known from rows, each where it stands in a conversation."""
     return [Taught(UNITS, _unit_row(f"unit-{i}", unit)) for i, unit in enumerate(units) if unit.text not in known]
 
 
@@ -122,11 +127,19 @@ def _unit_row(name: str, unit: Unit) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def teach(rows: Sequence[Taught], settings: TeachSettings) -> tuple[dict[int, list[float]], dict[str, Any]]:
+def teach(
+    rows: Sequence[Taught], settings: TeachSettings, units: Sequence[Unit] = ()
+) -> tuple[dict[int, list[float]], dict[str, Any]]:
     """Return the probabilities of Safe, Controversial and Unsafe by the place of the row, and how well each kind of
     teacher ranks the labelled rows that it has not seen: AUC by direction, member and source. A direction whose rows
     have one risk level alone has no teachers.
+
+    Args:
+        rows: to teach.
+        settings: of the teachers.
+        units: texts of the distillation, those among the rows and all others.
     """
+    of_units = _unit_vectors(units, settings)
     found: dict[int, list[float]] = {}
     figures: dict[str, Any] = {}
     for target in _TARGETS:
@@ -134,7 +147,7 @@ def teach(rows: Sequence[Taught], settings: TeachSettings) -> tuple[dict[int, li
         if len({rows[i].row["risk"] for i in places} - {None}) < 2:
             continue
         asked = [rows[i] for i in places]
-        lesson = _lesson(asked, settings)
+        lesson = _lesson(asked, settings, of_units)
         folds = np.array([_fold(one.row, settings.folds) for one in asked])
         with Console(stderr=True).status(f"teachers of {target}s: {len(places)} rows, {settings.folds} folds"):
             logits = {member: _out_of_fold(member, lesson, folds, settings) for member in settings.members}
@@ -147,22 +160,25 @@ def teach(rows: Sequence[Taught], settings: TeachSettings) -> tuple[dict[int, li
     return found, figures
 
 
-def _vectors(rows: Sequence[Taught], settings: TeachSettings) -> Floats | None:
+def _unit_vectors(units: Sequence[Unit], settings: TeachSettings) -> dict[str, Halves]:
+    """Return the encoder's vectors of the distillation's texts, kept beside it; none where no member reads them."""
+    if not units or settings.units is None or settings.encoder is None or "encoder" not in settings.members:
+        return {}
+    texts = [unit.text for unit in units]
+    found = text_vectors(texts, settings.encoder, settings.units / VECTORS_FOLDER)
+    return dict(zip(texts, found, strict=True))
+
+
+def _vectors(rows: Sequence[Taught], settings: TeachSettings, of_units: Mapping[str, Halves]) -> Floats | None:
     if settings.encoder is None or "encoder" not in settings.members:
         return None
-    of_units = [one for one in rows if one.file == UNITS]
-    of_rows = list(dict.fromkeys(one.text for one in rows if one.file != UNITS))
-    folder = settings.vectors or settings.output / "vectors"
-    found = text_vectors(of_rows, settings.encoder, folder)
-    places = {text: i for i, text in enumerate(of_rows)}
-    if settings.units and of_units:
-        texts = [unit.text for unit in load_units(settings.units / UNITS_FILE)]
-        found = np.concatenate([found, text_vectors(texts, settings.encoder, settings.units / VECTORS_FOLDER)])
-        places = {text: len(of_rows) + i for i, text in enumerate(texts)} | places
-    return found[[places[one.text] for one in rows]].astype(np.float32)
+    texts = list(dict.fromkeys(one.text for one in rows if one.file != UNITS))
+    found = text_vectors(texts, settings.encoder, settings.vectors or settings.output / "vectors")
+    by_text = {**of_units, **dict(zip(texts, found, strict=True))}
+    return np.array([by_text[one.text] for one in rows], np.float32)
 
 
-def _lesson(rows: Sequence[Taught], settings: TeachSettings) -> Lesson:
+def _lesson(rows: Sequence[Taught], settings: TeachSettings, of_units: Mapping[str, Halves]) -> Lesson:
     levels = np.array([_LEVELS.get(one.row["risk"] or "", -1) for one in rows])
     groups = [(one.row["source"], one.row["risk"]) for one in rows]
     counts = Counter(groups)
@@ -171,7 +187,7 @@ def _lesson(rows: Sequence[Taught], settings: TeachSettings) -> Lesson:
         chosen = (levels > 0) == is_harmful
         weights[chosen] /= max(weights[chosen & (levels >= 0)].sum(), 1e-9)
     texts = [one.text for one in rows]
-    return Lesson(texts, levels, (weights * len(rows)).astype(np.float32), _vectors(rows, settings))
+    return Lesson(texts, levels, (weights * len(rows)).astype(np.float32), _vectors(rows, settings, of_units))
 
 
 def _out_of_fold(member: Member, lesson: Lesson, folds: NDArray[np.intp], settings: TeachSettings) -> Floats:
