@@ -33,7 +33,6 @@ from guardrail.token_reader import TokenReader
 ENGINES = ("onnx", "torch")
 DEFAULT_PRECISION = "int8"
 EMBEDDED = "default"  # as commands and settings name the embedded model
-
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = [CONFIG_FILE, TOKENIZER_FILE, *TEMPLATE_FILES, "*.safetensors", "model.safetensors.index.json"]
 
